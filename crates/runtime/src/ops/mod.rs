@@ -44,7 +44,7 @@ pub struct Listed {
     pub owner: String,
 }
 
-macro_rules! later { ($($t:tt)*) => { $(let _ = $t;)* Err(Error::new(Kind::Unsupported, "not there yet")) } }
+macro_rules! later { ($($t:tt)*) => {{ $(let _ = $t;)* Err(Error::new(Kind::Unsupported, "not there yet")) }} }
 /// `create`.
 pub fn create(ctx: &Context, id: &str, options: &CreateOptions) -> Result<()> { later!(ctx id options) }
 /// `run`: returns the exit status for the caller to end with (0 when detached).
