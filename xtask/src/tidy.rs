@@ -1,0 +1,318 @@
+//! `cargo xtask tidy`: the conventions that neither the compiler nor clippy can hold.
+//!
+//! Every check is a pure function from the text of one file to findings, so
+//! that each has a table of its own below.
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+const MAX_FILE_LINES: usize = 600;
+const MAX_FUNCTION_LINES: usize = 70;
+
+/// Names that say nothing about what a module is for.
+const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "manager", "builder"];
+
+/// Marks of unfinished work. Split, so that this file does not find itself.
+const MARKS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+
+/// What belongs to one machine or one mirror and not to the project.
+const FOREIGN: [&str; 6] = [
+    concat!("/wo", "rk/"),
+    concat!("/fa", "rm/"),
+    concat!("/ho", "me/"),
+    concat!("/Us", "ers/"),
+    concat!("deb.debian", ".org"),
+    concat!("index.crates", ".io"),
+];
+
+/// One broken rule: where, and what is wrong.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    line: usize,
+    text: String,
+}
+
+impl Finding {
+    fn new(line: usize, text: impl Into<String>) -> Self {
+        Finding { line, text: text.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.line, self.text)
+    }
+}
+
+/// Checks the whole tree, prints what it finds and fails if that is anything.
+pub fn run() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    if let Err(error) = collect(&root, Path::new(""), &mut files) {
+        eprintln!("tidy: {error}");
+        return ExitCode::FAILURE;
+    }
+    let mut findings = 0;
+    for path in &files {
+        // What is not text (a plot, an image) has no conventions to hold.
+        let Ok(text) = fs::read_to_string(root.join(path)) else { continue };
+        for finding in check(path, &text) {
+            eprintln!("{}:{finding}", path.display());
+            findings += 1;
+        }
+    }
+    eprintln!("tidy: {} files, {findings} findings", files.len());
+    if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Lists every file below `root`, as paths relative to it, without what is built or git's own.
+fn collect(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries: Vec<_> = fs::read_dir(root.join(below))?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = below.join(entry.file_name());
+        let untracked = [".git", "target", "bin"].iter().any(|name| path == Path::new(name));
+        let kind = entry.file_type()?;
+        if kind.is_dir() && !untracked {
+            collect(root, &path, files)?;
+        } else if kind.is_file() && path != Path::new("Cargo.lock") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// All findings in one file.
+fn check(path: &Path, text: &str) -> Vec<Finding> {
+    let mut findings = words(text);
+    if path.file_name().is_some_and(|name| name == "Cargo.toml") {
+        findings.extend(dependencies(text));
+    }
+    if path.extension().is_some_and(|extension| extension == "rs") {
+        findings.extend(rust(path, text));
+    }
+    findings.sort_by_key(|finding| finding.line);
+    findings
+}
+
+/// Marks of unfinished work, and names of one machine.
+fn words(text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let mut of_line = line.split(|c: char| !c.is_ascii_alphanumeric());
+        if let Some(mark) = of_line.find(|word| MARKS.contains(word)) {
+            findings.push(Finding::new(number + 1, format!("{mark}: do it, or write an issue")));
+        }
+        if let Some(foreign) = FOREIGN.iter().find(|foreign| line.contains(**foreign)) {
+            findings.push(Finding::new(number + 1, format!("\"{foreign}\" does not belong to the project")));
+        }
+    }
+    findings
+}
+
+/// Dependencies without a reason beside them.
+///
+/// A comment above covers all entries up to the next blank line. An entry that
+/// only refers to the workspace's table or to a crate of this tree needs none.
+fn dependencies(text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut in_table, mut explained) = (false, false);
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            in_table = line.trim_end_matches(']').ends_with("dependencies");
+            explained = false;
+        } else if line.is_empty() {
+            explained = false;
+        } else if line.starts_with('#') {
+            explained = true;
+        } else if in_table && !explained {
+            let settled_elsewhere =
+                ["workspace = true", "path = ", " # "].iter().any(|mark| line.contains(mark));
+            if let (Some((name, _)), false) = (line.split_once('='), settled_elsewhere) {
+                findings
+                    .push(Finding::new(number + 1, format!("dependency {}has no reason beside it", name)));
+            }
+        }
+    }
+    findings
+}
+
+/// Everything that is asked of a Rust source.
+fn rust(path: &Path, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !text.starts_with("//! ") {
+        findings.push(Finding::new(1, "does not start with //! and what it is for"));
+    }
+    let lines = text.lines().count();
+    if lines > MAX_FILE_LINES {
+        findings.push(Finding::new(lines, format!("{lines} lines, of at most {MAX_FILE_LINES}")));
+    }
+    for part in path.iter().filter_map(|part| Path::new(part).file_stem()?.to_str()) {
+        if EMPTY_NAMES.contains(&part) {
+            findings.push(Finding::new(1, format!("the name \"{part}\" says nothing")));
+        }
+    }
+    let may_be_unsafe = path.starts_with("crates/sys");
+    if is_crate_root(path) && !may_be_unsafe && !text.contains("#![forbid(unsafe_code)]") {
+        findings.push(Finding::new(1, "a crate without #![forbid(unsafe_code)]"));
+    }
+    match text.parse::<TokenStream>() {
+        Ok(tokens) => code(tokens, may_be_unsafe, &mut findings),
+        Err(error) => findings.push(Finding::new(error.span().start().line, "not Rust")),
+    }
+    findings
+}
+
+/// Whether cargo takes the file for the root of a crate, by its place.
+fn is_crate_root(path: &Path) -> bool {
+    let parent = path.parent().and_then(Path::file_name);
+    let is = |name: &str| path.file_name().is_some_and(|file| file == name);
+    parent.is_some_and(|parent| {
+        (parent == "src" && (is("lib.rs") || is("main.rs"))) || parent == "bin" || is("build.rs")
+    })
+}
+
+/// What only the tokens show: comments and strings are no code.
+fn code(tokens: TokenStream, may_be_unsafe: bool, findings: &mut Vec<Finding>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) => code(group.stream(), may_be_unsafe, findings),
+            TokenTree::Ident(word) => {
+                let line = word.span().start().line;
+                if word == "unsafe" && !may_be_unsafe {
+                    findings.push(Finding::new(line, "unsafe outside of crates/sys"));
+                }
+                let Some(TokenTree::Ident(name)) = tokens.get(at + 1) else { continue };
+                if word == "mod" && EMPTY_NAMES.iter().any(|empty| name == empty) {
+                    findings.push(Finding::new(line, format!("the name \"{name}\" says nothing")));
+                }
+                let lines = if word == "fn" { function_lines(&tokens[at..]) } else { 0 };
+                if lines > MAX_FUNCTION_LINES {
+                    let text = format!("{name} has {lines} lines, of at most {MAX_FUNCTION_LINES}");
+                    findings.push(Finding::new(line, text));
+                }
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+/// The lines from a function's `fn` to its last brace; 0 for one without a body.
+fn function_lines(tokens: &[TokenTree]) -> usize {
+    for token in tokens {
+        match token {
+            TokenTree::Punct(end) if end.as_char() == ';' => return 0,
+            TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => {
+                return body.span_close().end().line - tokens[0].span().start().line + 1;
+            }
+            _ => {}
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts of the findings in `text`, were it the file `path`.
+    fn texts(path: &str, text: &str) -> Vec<String> {
+        check(Path::new(path), text).into_iter().map(|finding| finding.to_string()).collect()
+    }
+
+    #[test]
+    fn tidy_code_has_no_findings() {
+        let source =
+            "//! What it is for.\n#![forbid(unsafe_code)]\n// not unsafe\nfn f() { let _ = \"unsafe\"; }\n";
+        assert_eq!(texts("crates/oci/src/lib.rs", source), [""; 0]);
+    }
+
+    #[test]
+    fn unfinished_work_is_found() {
+        for mark in MARKS {
+            assert_eq!(texts("README.md", &format!("fine\n{mark}: later")).len(), 1, "{mark}");
+        }
+        assert_eq!(texts("README.md", "mastodon, X, x").len(), 0);
+    }
+
+    #[test]
+    fn names_of_one_machine_are_found() {
+        for name in FOREIGN {
+            assert_eq!(texts("docs/a.md", &format!("see {name}x")).len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn dependencies_need_reasons() {
+        let table = "[package]\nname = \"x\"\n[dependencies]\n";
+        for (entries, findings) in [
+            ("log = \"1\"\n", 1),
+            ("# Why.\nlog = \"1\"\n", 0),
+            ("# Why.\nserde = \"1\"\nserde_json = \"1\"\n", 0),
+            ("# Why.\nserde = \"1\"\n\nlog = \"1\"\n", 1),
+            ("log.workspace = true\n", 0),
+            ("log = { workspace = true, features = [\"std\"] }\n", 0),
+            ("oci = { path = \"crates/oci\" }\n", 0),
+            ("# Why.\nlog = \"1\"\n[dev-dependencies]\nfoo = \"1\"\n", 1),
+            ("[target.'cfg(unix)'.dependencies]\nfoo = \"1\"\n", 1),
+            ("[lints.clippy]\nfoo = \"1\"\n", 0),
+        ] {
+            assert_eq!(dependencies(&format!("{table}{entries}")).len(), findings, "{entries}");
+        }
+    }
+
+    #[test]
+    fn a_source_says_what_it_is_for() {
+        assert_eq!(texts("a/b.rs", "fn f() {}\n"), ["1: does not start with //! and what it is for"]);
+    }
+
+    #[test]
+    fn long_files_are_found() {
+        let source = format!("//! x\n{}", "const A: u8 = 1;\n".repeat(MAX_FILE_LINES));
+        assert_eq!(texts("a/b.rs", &source), ["601: 601 lines, of at most 600"]);
+    }
+
+    #[test]
+    fn long_functions_are_found_wherever_they_are() {
+        for (lines, findings) in [(68, 0), (69, 1)] {
+            let body = "    // x\n".repeat(lines);
+            let source = format!("//! x\nimpl A {{\nfn f() -> [u8; 2] {{\n{body}}}\n}}\n");
+            assert_eq!(texts("a/b.rs", &source).len(), findings, "{lines}");
+        }
+        let declared = format!("//! x\ntrait A {{\nfn f();\nfn g() {{}}\n{}}}", "const B: u8;\n".repeat(80));
+        assert_eq!(texts("a/b.rs", &declared), [""; 0]);
+    }
+
+    #[test]
+    fn unsafe_stays_in_its_crate() {
+        let source = "//! x\nfn f() { unsafe { g() } }\n";
+        assert_eq!(texts("crates/runtime/src/a.rs", source), ["2: unsafe outside of crates/sys"]);
+        assert_eq!(texts("crates/sys/src/a.rs", source), [""; 0]);
+    }
+
+    #[test]
+    fn every_crate_forbids_unsafe_code() {
+        for (path, findings) in [
+            ("crates/oci/src/lib.rs", 1),
+            ("crates/tare/src/main.rs", 1),
+            ("crates/tare/build.rs", 1),
+            ("tests/src/bin/probe.rs", 1),
+            ("crates/oci/src/config.rs", 0),
+            ("crates/sys/src/lib.rs", 0),
+        ] {
+            assert_eq!(texts(path, "//! x\n").len(), findings, "{path}");
+        }
+    }
+
+    #[test]
+    fn empty_names_are_found() {
+        assert_eq!(texts("crates/oci/src/utils.rs", "//! x\n").len(), 1);
+        assert_eq!(texts("crates/oci/src/common/mod.rs", "//! x\n").len(), 1);
+        assert_eq!(texts("a/b.rs", "//! x\nmod helpers {}\n"), ["2: the name \"helpers\" says nothing"]);
+    }
+}
