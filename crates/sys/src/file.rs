@@ -1,0 +1,228 @@
+//! Files of the host, read and written with few calls and without `std::fs`.
+//!
+//! Paths in a container's root file system do not belong here: see [`crate::root`].
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+use crate::error::{Errno, Error, Named, Result};
+
+pub use rustix::fs::{CWD, Stat};
+
+/// Opens `path` relative to `dir`, close-on-exec.
+pub fn open_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
+    let path = path.as_ref();
+    let mode = Mode::from_raw_mode(mode);
+    retry(|| rustix::fs::openat(dir, path, flags | OFlags::CLOEXEC, mode)).named("open", || show(path))
+}
+
+/// Opens `path` for reading.
+pub fn open(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    open_at(CWD, path, OFlags::RDONLY, 0)
+}
+
+/// Opens the directory `path` as a base for other calls (`O_PATH`).
+pub fn open_dir(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    open_at(CWD, path, OFlags::PATH | OFlags::DIRECTORY, 0)
+}
+
+/// All of the file `path` relative to `dir`, which may have at most `limit` bytes.
+pub fn read_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let fd = open_at(dir, path, OFlags::RDONLY, 0)?;
+    read_fd(fd.as_fd(), limit).named("read", || show(path))
+}
+
+/// All of the host's file `path`, at most 64 MiB.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    read_at(CWD, path, 64 << 20)
+}
+
+/// What is left in `fd`, or `EFBIG` when that is more than `limit` bytes.
+pub fn read_fd(fd: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>, Errno> {
+    let mut data = Vec::with_capacity(4096);
+    loop {
+        if data.len() == data.capacity() {
+            data.reserve(data.len().max(4096));
+        }
+        let got = retry(|| rustix::io::read(fd, rustix::buffer::spare_capacity(&mut data)))?;
+        if got == 0 {
+            return Ok(data);
+        }
+        if data.len() > limit {
+            return Err(Errno::FBIG);
+        }
+    }
+}
+
+/// Writes all of `data` to `fd`.
+pub fn write_fd(fd: BorrowedFd<'_>, mut data: &[u8]) -> Result<(), Errno> {
+    while !data.is_empty() {
+        let done = retry(|| rustix::io::write(fd, data))?;
+        data = data.get(done..).unwrap_or(&[]);
+    }
+    Ok(())
+}
+
+/// Writes `data` to the existing file `path` relative to `dir` in one call, as kernel files want it.
+pub fn write_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, data: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let fd = open_at(dir, path, OFlags::WRONLY, 0)?;
+    write_fd(fd.as_fd(), data).named("write", || show(path))
+}
+
+/// Makes the file `path` relative to `dir` with `data`, replacing what may be there only when it is
+/// complete: it is written as `.path` first, then renamed.
+pub fn replace_at(dir: BorrowedFd<'_>, path: &Path, data: &[u8], mode: u32) -> Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let temporary = path.with_file_name(name);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let fd = open_at(dir, &temporary, flags, mode)?;
+    let written = write_fd(fd.as_fd(), data).named("write", || show(&temporary)).and_then(|()| {
+        rustix::fs::renameat(dir, &temporary, dir, path)
+            .named("rename", || format!("{} to {}", show(&temporary), show(path)))
+    });
+    if written.is_err() {
+        // The first error is the one that counts.
+        drop(rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()));
+    }
+    written
+}
+
+/// Makes a new file and writes `data` to it.
+pub fn create_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, data: &[u8], mode: u32) -> Result<()> {
+    let path = path.as_ref();
+    let fd = open_at(dir, path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    write_fd(fd.as_fd(), data).named("write", || show(path))
+}
+
+/// Makes the directory `path` relative to `dir`.
+pub fn mkdir_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    let path = path.as_ref();
+    rustix::fs::mkdirat(dir, path, Mode::from_raw_mode(mode)).named("mkdir", || show(path))
+}
+
+/// Makes the host's directory `path` and what is missing above it.
+pub fn mkdir_all(path: &Path, mode: u32) -> Result<()> {
+    match mkdir_at(CWD, path, mode) {
+        Err(Error { errno: Errno::NOENT, .. }) if path.parent().is_some_and(|up| up != path) => {
+            mkdir_all(path.parent().unwrap_or(path), mode)?;
+            match mkdir_at(CWD, path, mode) {
+                Err(Error { errno: Errno::EXIST, .. }) => Ok(()),
+                other => other,
+            }
+        }
+        Err(Error { errno: Errno::EXIST, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes a fifo; see `mkfifo(3)`.
+pub fn mkfifo_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    let path = path.as_ref();
+    rustix::fs::mknodat(dir, path, FileType::Fifo, Mode::from_raw_mode(mode), 0).named("mkfifo", || show(path))
+}
+
+/// Removes a file; one that is not there is fine.
+pub fn unlink_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match rustix::fs::unlinkat(dir, path, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other.named("unlink", || show(path)),
+    }
+}
+
+/// Removes an empty directory; one that is not there is fine.
+pub fn rmdir_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match rustix::fs::unlinkat(dir, path, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other.named("rmdir", || show(path)),
+    }
+}
+
+/// The names in a directory, sorted, without `.` and `..`.
+pub fn names(dir: BorrowedFd<'_>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir).call("getdents")? {
+        let entry = entry.call("getdents")?;
+        if let Ok(name) = entry.file_name().to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// What `stat(2)` says of `path`, symlinks followed.
+pub fn stat(path: impl AsRef<Path>) -> Result<Stat> {
+    let path = path.as_ref();
+    rustix::fs::stat(path).named("stat", || show(path))
+}
+
+/// What `fstat(2)` says of an open file.
+pub fn stat_fd(fd: BorrowedFd<'_>) -> Result<Stat> {
+    rustix::fs::fstat(fd).call("fstat")
+}
+
+/// Whether `stat` is of a directory.
+pub fn is_dir(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether `stat` is of the character device `major:minor`.
+pub fn is_char_device(stat: &Stat, major: u32, minor: u32) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(major, minor)
+}
+
+/// The path without symlinks, `.` and `..`.
+pub fn canonical(path: &Path) -> Result<std::path::PathBuf> {
+    std::fs::canonicalize(path).map_err(|e| Error {
+        call: "realpath",
+        args: show(path),
+        errno: Errno::from_io_error(&e).unwrap_or(Errno::IO),
+    })
+}
+
+/// Takes the lock of an open file or directory, waiting for whoever has it.
+pub fn lock(fd: BorrowedFd<'_>, exclusive: bool) -> Result<()> {
+    use rustix::fs::FlockOperation::{LockExclusive, LockShared};
+    retry(|| rustix::fs::flock(fd, if exclusive { LockExclusive } else { LockShared })).call("flock")
+}
+
+/// The directory that the process is in, from the kernel.
+pub fn current_dir() -> Result<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = rustix::process::getcwd(Vec::new()).call("getcwd")?;
+    Ok(std::ffi::OsString::from_vec(path.into_bytes()).into())
+}
+
+/// Changes the current directory to a host path.
+pub fn chdir(path: &Path) -> Result<()> {
+    rustix::process::chdir(path).named("chdir", || show(path))
+}
+
+/// Changes the current directory to an open one.
+pub fn fchdir(fd: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::fchdir(fd).call("fchdir")
+}
+
+/// Calls again for as long as a signal interrupts the call.
+pub(crate) fn retry<T>(mut f: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match f() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+pub(crate) fn show(path: &Path) -> String {
+    path.display().to_string()
+}

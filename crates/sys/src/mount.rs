@@ -1,0 +1,255 @@
+//! Mounts, by descriptor: `fsopen(2)`, `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`.
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::error::{Errno, Error, Named, Result, check};
+use crate::file::{CWD, show};
+
+/// Attributes of a mount, as `mount_setattr(2)` numbers them.
+pub mod attr {
+    /// Read-only.
+    pub const RDONLY: u64 = 0x1;
+    /// Set-user-ID bits and file capabilities have no effect.
+    pub const NOSUID: u64 = 0x2;
+    /// Device nodes can't be opened.
+    pub const NODEV: u64 = 0x4;
+    /// Programs can't be executed.
+    pub const NOEXEC: u64 = 0x8;
+    /// The bits that hold one of the three ways to update access times.
+    pub const ATIME: u64 = 0x70;
+    /// Access times are updated relative to modification times (the zero of [`ATIME`]).
+    pub const RELATIME: u64 = 0x0;
+    /// Access times are not updated.
+    pub const NOATIME: u64 = 0x10;
+    /// Access times are always updated.
+    pub const STRICTATIME: u64 = 0x20;
+    /// Access times of directories are not updated.
+    pub const NODIRATIME: u64 = 0x80;
+    /// Symlinks are not followed (Linux 5.14).
+    pub const NOSYMFOLLOW: u64 = 0x20_0000;
+}
+
+/// How mounts and unmounts propagate between peers; see mount_namespaces(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// To and from nowhere.
+    Private,
+    /// Received but not sent.
+    Slave,
+    /// Sent and received.
+    Shared,
+    /// Private, and can't be bound elsewhere.
+    Unbindable,
+}
+
+impl Propagation {
+    fn bits(self) -> u64 {
+        match self {
+            Propagation::Private => libc::MS_PRIVATE,
+            Propagation::Slave => libc::MS_SLAVE,
+            Propagation::Shared => libc::MS_SHARED,
+            Propagation::Unbindable => libc::MS_UNBINDABLE,
+        }
+    }
+}
+
+/// A file system that is being configured; see fsopen(2).
+#[derive(Debug)]
+pub struct NewFs {
+    context: OwnedFd,
+    kind: String,
+}
+
+impl NewFs {
+    /// Begins a new instance of the file system `kind`.
+    pub fn open(kind: &str) -> Result<NewFs> {
+        let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).named("fsopen", || kind.to_owned())?;
+        Ok(NewFs { context, kind: kind.to_owned() })
+    }
+
+    /// Sets `key=value`.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        rustix::mount::fsconfig_set_string(&self.context, key, value)
+            .map_err(|errno| self.explain(format!("{key}={value}"), errno))
+    }
+
+    /// Sets the flag `key`.
+    pub fn flag(&self, key: &str) -> Result<()> {
+        rustix::mount::fsconfig_set_flag(&self.context, key).map_err(|errno| self.explain(key.to_owned(), errno))
+    }
+
+    /// Makes the file system and a mount of it, with attributes of [`attr`], which is attached nowhere yet.
+    pub fn mount(self, attributes: u64) -> Result<OwnedFd> {
+        rustix::mount::fsconfig_create(&self.context).map_err(|errno| self.explain("create".to_owned(), errno))?;
+        let bits = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(u32::MAX));
+        rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, bits)
+            .named("fsmount", || self.kind.clone())
+    }
+
+    /// The kernel's own words on the failure, if it left any in the context's log.
+    fn explain(&self, args: String, errno: Errno) -> Error {
+        let mut words = Vec::new();
+        let mut line = [0u8; 512];
+        while let Ok(n) = rustix::io::read(&self.context, &mut line) {
+            let text = String::from_utf8_lossy(line.get(..n).unwrap_or(&[])).trim().to_owned();
+            // Messages come as "e text", "w text" or "i text".
+            words.push(text.get(2..).unwrap_or("").to_owned());
+        }
+        let said = if words.is_empty() { String::new() } else { format!(" ({})", words.join("; ")) };
+        Error { call: "fsconfig", args: format!("{} {args}{said}", self.kind), errno }
+    }
+}
+
+/// A detached copy of the mount at `path` below `dir`; with `recursive` of the mounts below it too.
+pub fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    rustix::mount::open_tree(dir, path, flags).named("open_tree", || show(path))
+}
+
+/// Attaches the detached mount `from` on the file or directory `to`.
+pub fn attach(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(from, "", to, "", flags).call("move_mount")
+}
+
+/// Moves the mount `from` over `/` of the mount namespace, for a root that can't be pivoted (initramfs).
+pub fn attach_over_root(from: BorrowedFd<'_>) -> Result<()> {
+    rustix::mount::move_mount(from, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .named("move_mount", || "/".to_owned())
+}
+
+/// What to change of a mount: attributes to set, attributes to clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Attributes to set.
+    pub set: u64,
+    /// Attributes to clear.
+    pub clear: u64,
+}
+
+impl Change {
+    /// Whether nothing is to be changed.
+    pub fn is_empty(self) -> bool {
+        self == Change::default()
+    }
+}
+
+/// Changes attributes and propagation of the mount `fd` is the root of; with `recursive` of those below it too.
+pub fn set_attributes(
+    fd: BorrowedFd<'_>,
+    change: Change,
+    propagation: Option<Propagation>,
+    recursive: bool,
+) -> Result<()> {
+    setattr(fd, c"", change, propagation, recursive)
+}
+
+/// Changes how the mount at the host path `path` and, with `recursive`, those below it propagate.
+pub fn set_propagation(path: &Path, propagation: Propagation, recursive: bool) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let raw = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error { call: "mount_setattr", args: show(path), errno: Errno::INVAL })?;
+    setattr(CWD, &raw, Change::default(), Some(propagation), recursive)
+}
+
+fn setattr(
+    fd: BorrowedFd<'_>,
+    path: &std::ffi::CStr,
+    change: Change,
+    propagation: Option<Propagation>,
+    recursive: bool,
+) -> Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: change.clear,
+        propagation: propagation.map_or(0, Propagation::bits),
+        userns_fd: 0,
+    };
+    let mut flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: path ends with a NUL, attr lives through the call and has the size given, fd is open.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            std::ptr::addr_of!(attr),
+            std::mem::size_of::<libc::mount_attr>(),
+        )
+    };
+    check(ret)
+        .named("mount_setattr", || {
+            format!("set={:#x}, clear={:#x}, propagation={:#x}", attr.attr_set, attr.attr_clr, attr.propagation)
+        })
+        .map(drop)
+}
+
+/// The attributes that the mount of `fd` has now.
+pub fn attributes(fd: BorrowedFd<'_>) -> Result<u64> {
+    let flags = rustix::fs::fstatvfs(fd).call("fstatvfs")?.f_flag;
+    let raw = flags.bits();
+    let mut out = 0;
+    for (st, bit) in [
+        (libc::ST_RDONLY, attr::RDONLY),
+        (libc::ST_NOSUID, attr::NOSUID),
+        (libc::ST_NODEV, attr::NODEV),
+        (libc::ST_NOEXEC, attr::NOEXEC),
+        (libc::ST_NODIRATIME, attr::NODIRATIME),
+    ] {
+        if raw & st != 0 {
+            out |= bit;
+        }
+    }
+    // No bit stands for "strictatime": it is what is left.
+    if raw & libc::ST_NOATIME != 0 {
+        out |= attr::NOATIME;
+    } else if raw & libc::ST_RELATIME == 0 {
+        out |= attr::STRICTATIME;
+    }
+    Ok(out)
+}
+
+/// Makes the current directory the root of the mount namespace and lets go of the old one.
+///
+/// `pivot_root(".", ".")` stacks the old root on the new one; nothing needs to be made for it.
+pub fn pivot_to_current_dir() -> Result<()> {
+    rustix::process::pivot_root(".", ".").call("pivot_root")?;
+    // What is unmounted here must not be unmounted on the host as well.
+    set_propagation(Path::new("."), Propagation::Slave, true)?;
+    detach(Path::new("."))?;
+    rustix::process::chdir("/").named("chdir", || "/".to_owned())
+}
+
+/// Makes the current directory the process's root, in the mount namespace that it has.
+pub fn chroot_to_current_dir() -> Result<()> {
+    rustix::process::chroot(".").call("chroot")?;
+    rustix::process::chdir("/").named("chdir", || "/".to_owned())
+}
+
+/// Unmounts what is mounted at `path` and below, now or when it is not used any more.
+pub fn detach(path: &Path) -> Result<()> {
+    rustix::mount::unmount(path, UnmountFlags::DETACH).named("umount2", || show(path))
+}
+
+/// Covers the host path `path` with an empty file system of `kind`.
+pub fn cover(path: &Path, kind: &str) -> Result<()> {
+    let over = NewFs::open(kind)?.mount(0)?;
+    let target = crate::file::open_at(CWD, path, rustix::fs::OFlags::PATH, 0)?;
+    attach(over.as_fd(), target.as_fd())
+}
+
+/// The magic number of the file system that `fd` is on; see statfs(2).
+pub fn fs_magic(fd: BorrowedFd<'_>) -> Result<u64> {
+    Ok(u64::from_ne_bytes(rustix::fs::fstatfs(fd).call("fstatfs")?.f_type.to_ne_bytes()))
+}
+
+/// [`fs_magic`] of procfs.
+pub const PROC_MAGIC: u64 = 0x9fa0;

@@ -1,0 +1,90 @@
+//! Terminals: the caller's own, and the pseudo-terminal of a container.
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::pty::OpenptFlags;
+use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
+
+use crate::error::{Named, Result};
+
+/// Whether `fd` is a terminal.
+pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    rustix::termios::isatty(fd)
+}
+
+/// The state of a terminal, to be put back later.
+#[derive(Clone, Debug)]
+pub struct Saved(Termios);
+
+/// Remembers the state of the terminal `fd` and puts it in raw mode.
+pub fn make_raw(fd: BorrowedFd<'_>) -> Result<Saved> {
+    let saved = rustix::termios::tcgetattr(fd).call("tcgetattr")?;
+    let mut raw = saved.clone();
+    raw.make_raw();
+    rustix::termios::tcsetattr(fd, OptionalActions::Now, &raw).call("tcsetattr")?;
+    Ok(Saved(saved))
+}
+
+/// Puts the terminal `fd` back into the state it had.
+pub fn restore(fd: BorrowedFd<'_>, saved: &Saved) -> Result<()> {
+    rustix::termios::tcsetattr(fd, OptionalActions::Now, &saved.0).call("tcsetattr")
+}
+
+/// Lets newlines from the container pass unchanged: the caller's terminal does what is needed.
+pub fn keep_newlines(fd: BorrowedFd<'_>) -> Result<()> {
+    let mut modes = rustix::termios::tcgetattr(fd).call("tcgetattr")?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    rustix::termios::tcsetattr(fd, OptionalActions::Now, &modes).call("tcsetattr")
+}
+
+/// Gives the terminal `to` the size of the terminal `from`.
+pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let size = rustix::termios::tcgetwinsize(from).call("ioctl TIOCGWINSZ")?;
+    rustix::termios::tcsetwinsize(to, size).call("ioctl TIOCSWINSZ")
+}
+
+/// Sets the size of a terminal in characters.
+pub fn set_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()> {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(fd, size).call("ioctl TIOCSWINSZ")
+}
+
+/// The other end of the pseudo-terminal `master`, opened by descriptor and not by a path that
+/// a container could have replaced (`TIOCGPTPEER`), with the path it has in its devpts.
+pub fn peer(master: BorrowedFd<'_>) -> Result<(OwnedFd, String)> {
+    rustix::pty::unlockpt(master).call("unlockpt")?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(master, flags).call("ioctl TIOCGPTPEER")?;
+    let name = rustix::pty::ptsname(master, Vec::new()).call("ptsname")?;
+    Ok((slave, name.to_string_lossy().into_owned()))
+}
+
+/// Makes `fd` the controlling terminal of the caller's session.
+pub fn make_controlling(fd: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::ioctl_tiocsctty(fd).call("ioctl TIOCSCTTY")
+}
+
+/// Makes `fd` the standard input, output and error.
+pub fn become_stdio(fd: BorrowedFd<'_>) -> Result<()> {
+    rustix::stdio::dup2_stdin(fd).call("dup2 0")?;
+    rustix::stdio::dup2_stdout(fd).call("dup2 1")?;
+    rustix::stdio::dup2_stderr(fd).call("dup2 2")
+}
+
+/// Replaces one of the standard streams (0, 1 or 2) by `fd`.
+pub fn replace_stdio(number: u32, fd: BorrowedFd<'_>) -> Result<()> {
+    match number {
+        0 => rustix::stdio::dup2_stdin(fd).call("dup2 0"),
+        1 => rustix::stdio::dup2_stdout(fd).call("dup2 1"),
+        _ => rustix::stdio::dup2_stderr(fd).call("dup2 2"),
+    }
+}
+
+/// The caller's controlling terminal: the first standard stream that is a terminal, else `/dev/tty`.
+pub fn of_caller() -> Result<OwnedFd> {
+    for fd in [rustix::stdio::stderr(), rustix::stdio::stdout(), rustix::stdio::stdin()] {
+        if is_terminal(fd.as_fd()) {
+            return rustix::io::fcntl_dupfd_cloexec(fd, 3).call("fcntl F_DUPFD_CLOEXEC");
+        }
+    }
+    crate::file::open_at(crate::file::CWD, "/dev/tty", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY, 0)
+}
