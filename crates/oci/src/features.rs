@@ -126,3 +126,25 @@ object! {
         pub enabled: Option<bool> => "enabled" omitempty,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_false_from_not_known() {
+        let cgroup = |v1| Features {
+            linux: Some(Linux { cgroup: Some(Cgroup { v1, ..Cgroup::default() }), ..Linux::default() }),
+            ..Features::default()
+        };
+        let cases = [
+            (Features::default(), "{}"),
+            (cgroup(None), r#"{"linux":{"cgroup":{}}}"#),
+            (cgroup(Some(false)), r#"{"linux":{"cgroup":{"v1":false}}}"#),
+        ];
+        for (features, printed) in cases {
+            assert_eq!(serde_json::to_string(&features).unwrap(), printed);
+            assert_eq!(crate::from_json(printed.as_bytes()), Ok(Some(features)));
+        }
+    }
+}

@@ -234,3 +234,56 @@ macro_rules! object {
     (@omitempty $value:expr) => { !Field::is_empty($value) };
 }
 pub(crate) use object;
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, Root};
+
+    #[test]
+    fn reads_as_go_does() {
+        let root = |path: &str, readonly| Some(Root { path: path.into(), readonly });
+        let named = |hostname: &str| Config { hostname: hostname.into(), ..Config::default() };
+        let arguments = |args: &[&str]| {
+            let args = args.iter().map(ToString::to_string).collect();
+            let process = crate::Process { args, ..Default::default() };
+            Config { process: Some(process), ..Config::default() }
+        };
+        let cases = [
+            // null is the empty value, for whatever type
+            (r#"{"hostname": null, "mounts": null, "annotations": null, "root": null}"#, Config::default()),
+            (r#"{"root": {"path": null, "readonly": null}}"#, Config { root: root("", false), ..named("") }),
+            (r#"{"process": {"user": null, "args": ["a", null]}}"#, arguments(&["a", ""])),
+            // the last of two equal keys is taken
+            (r#"{"hostname": "a", "hostname": "b"}"#, named("b")),
+            (r#"{"root": {"path": "a", "path": "b"}}"#, Config { root: root("b", false), ..named("") }),
+            // keys are found in any case
+            (
+                r#"{"HostName": "a", "ROOT": {"readOnly": true}}"#,
+                Config { root: root("", true), ..named("a") },
+            ),
+            // what is not known is not looked at
+            (r#"{"windows": {"layerFolders": 3}, "hostname": "a", "future": [[{}]]}"#, named("a")),
+        ];
+        for (document, expected) in cases {
+            assert_eq!(Config::parse(document.as_bytes()), Ok(Some(expected)), "{document}");
+        }
+    }
+
+    #[test]
+    fn prints_as_go_does() {
+        let cases = [
+            (Config::default(), r#"{"ociVersion":""}"#),
+            (
+                Config { process: Some(crate::Process::default()), ..Config::default() },
+                r#"{"ociVersion":"","process":{"user":{"uid":0,"gid":0},"cwd":""}}"#,
+            ),
+            (
+                Config { linux: Some(crate::Linux::default()), ..Config::default() },
+                r#"{"ociVersion":"","linux":{}}"#,
+            ),
+        ];
+        for (config, expected) in cases {
+            assert_eq!(serde_json::to_string(&config).unwrap(), expected);
+        }
+    }
+}

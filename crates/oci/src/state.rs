@@ -56,3 +56,35 @@ object! {
         pub state: HookState => "state",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_the_keys_that_engines_read() {
+        let hook = HookState { id: "c".into(), status: "stopped".into(), ..HookState::default() };
+        let annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+        let cases = [
+            (
+                serde_json::to_string(&State::default()),
+                r#"{"ociVersion":"","id":"","pid":0,"status":"","bundle":"","rootfs":"","created":"","owner":""}"#,
+            ),
+            (
+                serde_json::to_string(&State { pid: 7, annotations, ..State::default() }),
+                r#"{"ociVersion":"","id":"","pid":7,"status":"","bundle":"","rootfs":"","created":"","annotations":{"k":"v"},"owner":""}"#,
+            ),
+            (serde_json::to_string(&hook), r#"{"ociVersion":"","id":"c","status":"stopped","bundle":""}"#),
+            (
+                serde_json::to_string(&ProcessState {
+                    state: HookState { pid: 7, ..hook },
+                    ..ProcessState::default()
+                }),
+                r#"{"ociVersion":"","fds":[],"pid":0,"state":{"ociVersion":"","id":"c","status":"stopped","pid":7,"bundle":""}}"#,
+            ),
+        ];
+        for (printed, expected) in cases {
+            assert_eq!(printed.unwrap(), expected);
+        }
+    }
+}
