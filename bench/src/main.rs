@@ -56,9 +56,9 @@ struct Options {
     /// One more runtime, or another in place of one that is found
     #[arg(long, value_name = "NAME=PATH", value_parser = named_path)]
     runtime: Vec<(String, PathBuf)>,
-    /// The runtime to which ratios are
-    #[arg(long, default_value = "crun", value_name = "NAME")]
-    reference: String,
+    /// The runtime to which ratios are; without this the first crun that starts a container
+    #[arg(long, value_name = "NAME")]
+    reference: Option<String>,
     /// A bundle to `run`; without this all of bench/bundles
     #[arg(long, value_name = "NAME")]
     bundle: Vec<String>,
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(work.join("state"))?;
     let results = measure_all(&options, &work);
     fs::remove_dir_all(&work)?;
-    remove_cgroup_parents();
+    remove_cgroups();
     let results = results?;
     fs::write(options.out.join("results.json"), serde_json::to_vec_pretty(&results)?)?;
     fs::write(options.out.join("results.svg"), plot::svg(&results))?;
@@ -109,6 +109,7 @@ fn measure_all(options: &Options, work: &Path) -> Result<Results, Box<dyn Error>
     let mut alive = Alive::new(&runtimes);
     let mut series = Vec::new();
     alive.grow(&place, 1);
+    let reference = options.reference.clone().unwrap_or_else(|| alive.first_crun());
     series.extend(rounds(options, &place, &runtimes, &alive, one_at_a_time(options)?));
     if options.parallel > 1 {
         series.extend(rounds(options, &place, &runtimes, &alive, under_load(options.parallel, 1)));
@@ -125,13 +126,7 @@ fn measure_all(options: &Options, work: &Path) -> Result<Results, Box<dyn Error>
         let limit = |runtime| memory::smallest_limit(|limit| place.fits(runtime, limit).map(drop));
         runtimes.iter().map(limit).collect()
     };
-    Ok(Results {
-        environment: environment(options),
-        reference: options.reference.clone(),
-        runtimes,
-        limits,
-        series,
-    })
+    Ok(Results { environment: environment(options), reference, runtimes, limits, series })
 }
 
 /// Compiles one of the C programs of this directory.
@@ -142,7 +137,7 @@ fn compile(name: &str, into: &Path) -> Result<PathBuf, Box<dyn Error>> {
     if status.success() { Ok(program) } else { Err(format!("cc failed on {name}.c").into()) }
 }
 
-/// tare of this tree, what PATH has, what the caller names, and the floor.
+/// tare of this tree, what PATH has, what scripts/peers brought, what the caller names, and the floor.
 fn find_runtimes(options: &Options, work: &Path) -> Result<Vec<Runtime>, Box<dyn Error>> {
     let own = bundles::sources().join("../bin/tare");
     let mut paths: Vec<(String, PathBuf)> = Vec::new();
@@ -152,6 +147,11 @@ fn find_runtimes(options: &Options, work: &Path) -> Result<Vec<Runtime>, Box<dyn
     for name in ["runc", "crun"] {
         paths.extend(runtimes::on_path(name).map(|path| (name.to_owned(), path)));
     }
+    for entry in fs::read_dir(bundles::sources().join("../target/peers/bin")).into_iter().flatten() {
+        let entry = entry?;
+        paths.push((entry.file_name().to_string_lossy().into_owned(), fs::canonicalize(entry.path())?));
+    }
+    paths.sort_by_key(|(name, _)| (name != "tare", !name.starts_with("runc"), name.clone()));
     for (name, path) in &options.runtime {
         paths.retain(|(known, _)| known != name);
         paths.push((name.clone(), path.clone()));
@@ -189,11 +189,9 @@ fn rounds(
         }
     }
     for round in 0..=options.rounds {
-        if let Some(Series { measure, .. }) = all.first() {
-            eprint!(
-                "\r{} at a time, {} alive: {round} of {}",
-                measure.parallel, measure.alive, options.rounds
-            );
+        if let (Some(Series { measure, .. }), true) = (all.first(), round % 10 == 0) {
+            let Measure { parallel, alive, .. } = measure;
+            eprintln!("{parallel} at a time, {alive} alive: {round} of {}", options.rounds);
         }
         // Who is first changes, so that nobody always follows the same other.
         let first = round % runtimes.len();
@@ -213,7 +211,6 @@ fn rounds(
             }
         }
     }
-    eprintln!();
     for group in all.chunk_by_mut(|a, b| a.measure == b.measure) {
         group.sort_by_key(|series| runtimes.iter().position(|runtime| runtime.name == series.runtime));
     }
@@ -231,9 +228,18 @@ impl<'a> Alive<'a> {
     }
 
     /// The runtime of that name, and the container whose state it is asked for.
-    fn of(&self, name: &str) -> Option<(&Runtime, &str)> {
+    fn of(&self, name: &str) -> Option<(&Runtime, Option<&str>)> {
         let (runtime, sleepers) = self.of.iter().find(|(runtime, _)| runtime.name == name)?;
-        Some((runtime, sleepers.last().map_or("none", |sleeper| sleeper.id.as_str())))
+        Some((runtime, sleepers.last().map(|sleeper| sleeper.id.as_str())))
+    }
+
+    /// The name of the first crun that runs here: those of some years refuse some hosts.
+    fn first_crun(&self) -> String {
+        let crun = self
+            .of
+            .iter()
+            .find(|(runtime, sleepers)| runtime.name.starts_with("crun") && !sleepers.is_empty());
+        crun.map_or_else(|| "crun".to_owned(), |(runtime, _)| runtime.name.clone())
     }
 
     /// Starts containers until each runtime that can has `count`.
@@ -262,13 +268,18 @@ impl<'a> Alive<'a> {
     }
 }
 
-/// Removes the control group above all containers of the benchmark, in every hierarchy.
-fn remove_cgroup_parents() {
+/// Removes the benchmark's control groups, in every hierarchy: some runtimes leave theirs when they fail.
+fn remove_cgroups() {
     let top = Path::new("/sys/fs/cgroup");
-    let below = fs::read_dir(top).into_iter().flatten().flatten().map(|entry| entry.path());
-    for hierarchy in below.chain([top.to_owned()]) {
+    let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
+    let own = format!("-{}-", std::process::id());
+    for hierarchy in entries(top).map(|entry| entry.path()).chain([top.to_owned()]) {
+        let parent = hierarchy.join("tare-bench");
+        for group in entries(&parent).filter(|group| group.file_name().to_string_lossy().contains(&own)) {
+            let _ = fs::remove_dir(group.path());
+        }
         // Not there, or in use by another run of the benchmark: both are fine.
-        let _ = fs::remove_dir(hierarchy.join("tare-bench"));
+        let _ = fs::remove_dir(parent);
     }
 }
 

@@ -82,7 +82,12 @@ impl Place {
     }
 
     /// Takes one sample. `sleeper` is the container whose state is asked for.
-    pub fn sample(&self, measure: &Measure, runtime: &Runtime, sleeper: &str) -> Result<Cost, String> {
+    pub fn sample(
+        &self,
+        measure: &Measure,
+        runtime: &Runtime,
+        sleeper: Option<&str>,
+    ) -> Result<Cost, String> {
         if measure.parallel == 1 {
             let slot = self.slot(measure, runtime, 0)?;
             return self.perform(measure, runtime, &slot, sleeper);
@@ -117,13 +122,16 @@ impl Place {
         measure: &Measure,
         runtime: &Runtime,
         slot: &Slot,
-        sleeper: &str,
+        sleeper: Option<&str>,
     ) -> Result<Cost, String> {
         let Slot { id, bundle, .. } = slot;
         let result = match measure.operation {
             Operation::Run => self.call(runtime, slot, Call::Run { bundle, id, memory: None }),
             Operation::Lifecycle => self.lifecycle(runtime, slot),
-            Operation::State => return self.call(runtime, slot, Call::State { id: sleeper }),
+            Operation::State => {
+                let id = sleeper.ok_or("no container of it runs")?;
+                return self.call(runtime, slot, Call::State { id });
+            }
             Operation::Version => return self.call(runtime, slot, Call::Version),
         };
         if result.is_err() && !runtime.is_floor {

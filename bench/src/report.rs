@@ -1,4 +1,5 @@
 //! The results: everything as JSON, and the medians as tables in Markdown.
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -131,20 +132,23 @@ impl Results {
     }
 
     fn failures_list(&self, text: &mut String) {
-        let mut lines = Vec::new();
-        for series in &self.series {
-            if let Some(first) = series.failures.first() {
-                let (title, count) = (title(&series.measure), series.failures.len());
-                lines.push(format!("- {}, {title}: failed {count} times: {first}", series.runtime));
-            }
+        let of_series = self.series.iter().filter_map(|series| {
+            let first = series.failures.first()?;
+            Some((&series.runtime, first, title(&series.measure)))
+        });
+        let of_limits = self.runtimes.iter().zip(&self.limits).filter_map(|(runtime, limit)| {
+            Some((&runtime.name, limit.as_ref().err()?, "memory limit".to_owned()))
+        });
+        // Most often one reason makes a runtime fail at everything.
+        let mut reasons: BTreeMap<(&String, &String), Vec<String>> = BTreeMap::new();
+        for (runtime, reason, title) in of_series.chain(of_limits) {
+            reasons.entry((runtime, reason)).or_default().push(title);
         }
-        for (runtime, limit) in self.runtimes.iter().zip(&self.limits) {
-            if let Err(error) = limit {
-                lines.push(format!("- {}, memory limit: {error}", runtime.name));
-            }
+        if !reasons.is_empty() {
+            text.push_str("\nFailures, which are in no figure above:\n\n");
         }
-        if !lines.is_empty() {
-            line(text, format_args!("\nFailures, which are in no figure above:\n\n{}", lines.join("\n")));
+        for ((runtime, reason), titles) in reasons {
+            line(text, format_args!("- {runtime}: {reason} ({})", titles.join("; ")));
         }
     }
 
@@ -224,8 +228,8 @@ mod tests {
             "| state | 0.50 / 0.50 | 1.00 / 1.00 | fails |",
             "| state | a | 2.00 | 2.90 | 1.00 | 100 | 2 |",
             "|  | c | fails | | | | 0 |",
-            "- c, state: failed 1 times: exit status 1: no",
-            "- b, memory limit: killed",
+            "- c: exit status 1: no (state)",
+            "- b: killed (memory limit)",
         ] {
             assert!(text.contains(&format!("{expected}\n")), "{expected}\nnot in\n{text}");
         }
