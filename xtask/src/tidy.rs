@@ -167,13 +167,11 @@ fn rust(path: &Path, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Whether cargo takes the file for the root of a crate, by its place.
+/// Whether the file is the root of a crate, by its name and place.
 fn is_crate_root(path: &Path) -> bool {
-    let parent = path.parent().and_then(Path::file_name);
-    let is = |name: &str| path.file_name().is_some_and(|file| file == name);
-    parent.is_some_and(|parent| {
-        (parent == "src" && (is("lib.rs") || is("main.rs"))) || parent == "bin" || is("build.rs")
-    })
+    let named =
+        path.file_name().is_some_and(|name| name == "lib.rs" || name == "main.rs" || name == "build.rs");
+    named || path.parent().is_some_and(|parent| parent.ends_with("bin"))
 }
 
 /// What only the tokens show: comments and strings are no code.
@@ -302,6 +300,7 @@ mod tests {
             ("crates/tare/src/main.rs", 1),
             ("crates/tare/build.rs", 1),
             ("tests/src/bin/probe.rs", 1),
+            ("tests/main.rs", 1),
             ("crates/oci/src/config.rs", 0),
             ("crates/sys/src/lib.rs", 0),
         ] {
