@@ -19,10 +19,9 @@ const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "manager",
 const MARKS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 
 /// What belongs to one machine or one mirror and not to the project.
-const FOREIGN: [&str; 6] = [
+const FOREIGN: [&str; 5] = [
     concat!("/wo", "rk/"),
     concat!("/fa", "rm/"),
-    concat!("/ho", "me/"),
     concat!("/Us", "ers/"),
     concat!("deb.debian", ".org"),
     concat!("index.crates", ".io"),
