@@ -1,0 +1,89 @@
+//! `features`: what this build can do, whatever the kernel under it can.
+use oci::features::{
+    Apparmor, Cgroup, Features, Idmap, IntelRdt, Linux, MemoryPolicy, MountExtensions, NetDevices, Seccomp,
+    Selinux,
+};
+
+use crate::rooms::{memory_policy, mount_options, privileges};
+
+/// The oldest version of the specification whose configs can be run.
+const OLDEST: &str = "1.0.0";
+
+const HOOKS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mount", "network", "pid", "time", "uts"];
+
+/// What this build can do.
+///
+/// A part that is missing says so with `false`: left out, it would count as not known. No annotation
+/// of a config changes what is done with it, so none is listed as unsafe.
+pub fn features() -> Features {
+    Features {
+        oci_version_min: OLDEST.to_owned(),
+        oci_version_max: oci::VERSION.to_owned(),
+        hooks: strings(HOOKS),
+        mount_options: mount_options::known(),
+        linux: Some(linux()),
+        ..Features::default()
+    }
+}
+
+fn linux() -> Linux {
+    let (yes, no) = (Some(true), Some(false));
+    let mut modes = strings(memory_policy::MODES.map(|(name, _)| name));
+    modes.sort();
+    let mut flags = strings(memory_policy::FLAGS.map(|(name, _)| name));
+    flags.sort();
+    Linux {
+        namespaces: strings(NAMESPACES),
+        capabilities: privileges::CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect(),
+        cgroup: Some(Cgroup { v1: yes, v2: yes, systemd: no, systemd_user: no, rdma: no }),
+        seccomp: Some(Seccomp { enabled: no, ..Seccomp::default() }),
+        apparmor: Some(Apparmor { enabled: no }),
+        selinux: Some(Selinux { enabled: no }),
+        intel_rdt: Some(IntelRdt { enabled: no, schemata: no, monitoring: no }),
+        memory_policy: Some(MemoryPolicy { modes, flags }),
+        mount_extensions: Some(MountExtensions { idmap: Some(Idmap { enabled: no }) }),
+        net_devices: Some(NetDevices { enabled: no }),
+    }
+}
+
+fn strings<const N: usize>(list: [&str; N]) -> Vec<String> {
+    list.map(str::to_owned).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_in_the_order_of_runc() {
+        let features = features();
+        let linux = features.linux.unwrap();
+        let policy = linux.memory_policy.unwrap();
+        for sorted in [&linux.namespaces, &policy.modes, &policy.flags] {
+            assert!(sorted.is_sorted(), "{sorted:?}");
+        }
+        assert_eq!(features.hooks[0], "prestart");
+        assert_eq!((linux.capabilities.len(), linux.capabilities[0].as_str()), (41, "CAP_CHOWN"));
+    }
+
+    #[test]
+    fn says_no_rather_than_nothing() {
+        let printed = serde_json::to_value(features()).unwrap();
+        for path in [
+            "cgroup/systemd",
+            "cgroup/systemdUser",
+            "cgroup/rdma",
+            "seccomp/enabled",
+            "apparmor/enabled",
+            "selinux/enabled",
+            "intelRdt/enabled",
+            "mountExtensions/idmap/enabled",
+            "netDevices/enabled",
+        ] {
+            assert_eq!(printed.pointer(&format!("/linux/{path}")), Some(&false.into()), "{path}");
+        }
+    }
+}
