@@ -27,6 +27,15 @@ const FOREIGN: [&str; 5] = [
     concat!("index.crates", ".io"),
 ];
 
+/// What each crate of the program may depend on within the tree: dependencies point down only.
+const LAYERS: [(&str, &[&str]); 5] = [
+    ("oci", &[]),
+    ("sys", &[]),
+    ("cgroup", &["oci", "sys"]),
+    ("runtime", &["oci", "sys", "cgroup"]),
+    ("tare", &["oci", "sys", "cgroup", "runtime"]),
+];
+
 /// One broken rule: where, and what is wrong.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
@@ -89,6 +98,7 @@ fn check(path: &Path, text: &str) -> Vec<Finding> {
     let mut findings = words(text);
     if path.file_name().is_some_and(|name| name == "Cargo.toml") {
         findings.extend(dependencies(text));
+        findings.extend(layers(path, text));
     }
     if path.extension().is_some_and(|extension| extension == "rs") {
         findings.extend(rust(path, text));
@@ -140,6 +150,23 @@ fn dependencies(text: &str) -> Vec<Finding> {
     findings
 }
 
+/// Dependencies of a crate of the program on one that is not below it.
+fn layers(path: &Path, text: &str) -> Vec<Finding> {
+    let own = path.parent().filter(|parent| parent.starts_with("crates")).and_then(Path::file_name);
+    let Some((name, below)) = LAYERS.iter().find(|(name, _)| own.is_some_and(|own| own == *name)) else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let wanted = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        let is_crate = line.contains("workspace = true") && LAYERS.iter().any(|(other, _)| *other == wanted);
+        if is_crate && !below.contains(&wanted) {
+            findings.push(Finding::new(number + 1, format!("{name} may not depend on {wanted}")));
+        }
+    }
+    findings
+}
+
 /// Everything that is asked of a Rust source.
 fn rust(path: &Path, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -155,15 +182,18 @@ fn rust(path: &Path, text: &str) -> Vec<Finding> {
             findings.push(Finding::new(1, format!("the name \"{part}\" says nothing")));
         }
     }
-    let may_be_unsafe = path.starts_with("crates/sys");
-    if is_crate_root(path) && !may_be_unsafe && !text.contains("#![forbid(unsafe_code)]") {
+    if is_crate_root(path) && !may_be_unsafe(path) && !text.contains("#![forbid(unsafe_code)]") {
         findings.push(Finding::new(1, "a crate without #![forbid(unsafe_code)]"));
     }
     match text.parse::<TokenStream>() {
-        Ok(tokens) => code(tokens, may_be_unsafe, &mut findings),
+        Ok(tokens) => code(tokens, path, &mut findings),
         Err(error) => findings.push(Finding::new(error.span().start().line, "not Rust")),
     }
     findings
+}
+
+fn may_be_unsafe(path: &Path) -> bool {
+    path.starts_with("crates/sys")
 }
 
 /// Whether the file is the root of a crate, by its name and place.
@@ -174,14 +204,17 @@ fn is_crate_root(path: &Path) -> bool {
 }
 
 /// What only the tokens show: comments and strings are no code.
-fn code(tokens: TokenStream, may_be_unsafe: bool, findings: &mut Vec<Finding>) {
+fn code(tokens: TokenStream, path: &Path, findings: &mut Vec<Finding>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
         match token {
-            TokenTree::Group(group) => code(group.stream(), may_be_unsafe, findings),
+            TokenTree::Group(group) => code(group.stream(), path, findings),
             TokenTree::Ident(word) => {
                 let line = word.span().start().line;
-                if word == "unsafe" && !may_be_unsafe {
+                if word == "oci" && path.starts_with("crates/runtime") && leaves_fields(&tokens[at + 1..]) {
+                    findings.push(Finding::new(line, "takes a type of the specification apart with `..`"));
+                }
+                if word == "unsafe" && !may_be_unsafe(path) {
                     findings.push(Finding::new(line, "unsafe outside of crates/sys"));
                 }
                 let Some(TokenTree::Ident(name)) = tokens.get(at + 1) else { continue };
@@ -197,6 +230,22 @@ fn code(tokens: TokenStream, may_be_unsafe: bool, findings: &mut Vec<Finding>) {
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
     }
+}
+
+/// Whether what follows `oci` is `::Type { …, .. }`: a pattern that leaves fields out.
+///
+/// A field that is new in the specification must not compile until somebody owns it.
+fn leaves_fields(after: &[TokenTree]) -> bool {
+    let [TokenTree::Punct(_), TokenTree::Punct(_), TokenTree::Ident(_), TokenTree::Group(fields), ..] = after
+    else {
+        return false;
+    };
+    if fields.delimiter() != Delimiter::Brace {
+        return false;
+    }
+    let fields: Vec<String> = fields.stream().into_iter().map(|token| token.to_string()).collect();
+    // `..Default::default()`, which makes a value, does not end so.
+    fields.ends_with(&[".".to_owned(), ".".to_owned()])
 }
 
 /// The lines from a function's `fn` to its last brace; 0 for one without a body.
@@ -260,6 +309,35 @@ mod tests {
             ("[lints.clippy]\nfoo = \"1\"\n", 0),
         ] {
             assert_eq!(dependencies(&format!("{table}{entries}")).len(), findings, "{entries}");
+        }
+    }
+
+    #[test]
+    fn dependencies_point_down() {
+        for (path, line, findings) in [
+            ("crates/sys/Cargo.toml", "oci.workspace = true", 1),
+            ("crates/cgroup/Cargo.toml", "runtime = { workspace = true }", 1),
+            ("crates/cgroup/Cargo.toml", "sys.workspace = true", 0),
+            ("crates/sys/Cargo.toml", "libc.workspace = true", 0),
+            ("xtask/Cargo.toml", "tare.workspace = true", 0),
+        ] {
+            assert_eq!(texts(path, &format!("[dependencies]\n{line}\n")).len(), findings, "{path} {line}");
+        }
+    }
+
+    #[test]
+    fn no_field_of_the_specification_is_left_out() {
+        for (pattern, findings) in [
+            ("let oci::User { uid, gid } = user;", 0),
+            ("let oci::User { uid, .. } = user;", 1),
+            ("let user = oci::User { uid: 1, ..Default::default() };", 0),
+            ("let user = oci::user(1..);", 0),
+        ] {
+            assert_eq!(
+                texts("a/b.rs", &format!("//! x\nfn f() {{ {pattern} }}\n")).len(),
+                findings,
+                "{pattern}"
+            );
         }
     }
 
