@@ -334,7 +334,7 @@ mod tests {
             ("let user = oci::user(1..);", 0),
         ] {
             assert_eq!(
-                texts("a/b.rs", &format!("//! x\nfn f() {{ {pattern} }}\n")).len(),
+                texts("crates/runtime/src/a.rs", &format!("//! x\nfn f() {{ {pattern} }}\n")).len(),
                 findings,
                 "{pattern}"
             );
