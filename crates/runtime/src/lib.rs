@@ -4,6 +4,7 @@
 pub mod error;
 pub mod log;
 pub mod ops;
+pub mod time;
 mod context;
 
 pub use context::{Context, Rootless};
