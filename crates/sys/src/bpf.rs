@@ -18,7 +18,8 @@ impl Insn {
     /// An instruction from its parts; `target` and `source` are register numbers below 16.
     pub const fn new(code: u8, target: u8, source: u8, offset: i16, immediate: i32) -> Self {
         // The two registers are bit fields, whose order follows the byte order.
-        let registers = if cfg!(target_endian = "little") { source << 4 | target } else { target << 4 | source };
+        let registers =
+            if cfg!(target_endian = "little") { source << 4 | target } else { target << 4 | source };
         Insn { code, registers, offset, immediate }
     }
 

@@ -1,0 +1,157 @@
+//! Setting the limits of a container: the writes of the plan, and the device program.
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sys::bpf::{self, Insn};
+use sys::{Errno, errno_text};
+
+use crate::error::{Error, Kind};
+use crate::file;
+use crate::host::Layout;
+use crate::limits::{Limits, MemoryCheck, Write};
+use crate::live::{Live, Opened};
+use crate::unified;
+
+impl Live {
+    /// Sets the limits.
+    ///
+    /// For limits of realtime CPU time on version 1 this must come before a realtime process joins;
+    /// otherwise the order does not matter.
+    pub fn apply(&self, limits: &Limits) -> Result<(), Error> {
+        if let (Some(check), Some(unified)) = (&limits.check_usage, self.v2()) {
+            check_usage(check, unified)?;
+        }
+        let mut late = Vec::new();
+        let mut writer = Writer { live: self, open: None };
+        for write in &limits.writes {
+            match writer.put(write) {
+                Ok(()) => {}
+                Err(Errno::NOENT) if write.refusal.may_be_missing() => {}
+                Err(Errno::INVAL) if write.refusal.may_be_too_early() => late.push(write),
+                Err(errno) => return Err(self.explain(write, errno)),
+            }
+        }
+        for write in late {
+            writer.put(write).map_err(|errno| self.explain(write, errno))?;
+        }
+        if let Some(unified) = self.v2() {
+            unified.filter_devices(limits.program.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// The directory of version 2, where that is what sets limits.
+    fn v2(&self) -> Option<&Opened> {
+        self.directories.iter().find(|opened| self.layout == Layout::V2 && opened.directory.is_unified())
+    }
+
+    /// The directory that has the files of `controller`.
+    fn directory(&self, controller: &str) -> Option<&Opened> {
+        self.v2().or_else(|| self.directories.iter().find(|opened| opened.directory.has(controller)))
+    }
+
+    /// The error for a write that the kernel refused.
+    fn explain(&self, write: &Write, errno: Errno) -> Error {
+        let Write { controller, file, value, at, refusal: _ } = write;
+        let Some(opened) = self.directory(controller) else {
+            let text = format!("no cgroup hierarchy with the controller {controller} is mounted");
+            return Error::new(Kind::Unsupported, text).at(at);
+        };
+        let path = opened.directory.absolute();
+        if errno == Errno::BUSY && file == "memory.limit_in_bytes" {
+            // The reason that users run into, in words that engines know.
+            let number = |name| file::read(&opened.fd, name).unwrap_or_default().trim_end().to_owned();
+            let (usage, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
+            let text =
+                format!("unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})");
+            return Error { kind: Kind::Invalid, text, errno: Some(errno) }.at(at);
+        }
+        if matches!(errno, Errno::NOENT | Errno::ACCESS | Errno::PERM)
+            && opened.directory.is_unified()
+            && let Some(why) = unified::why_absent(&opened.fd, &path, controller)
+        {
+            return Error { kind: Kind::Unsupported, text: why, errno: Some(errno) }.at(at);
+        }
+        Error::call(format!("write {value:?} to {path}/{file}"), errno).at(at)
+    }
+}
+
+/// Writes settings; keeps a file open for the next one, since the rules for devices are many.
+struct Writer<'a> {
+    live: &'a Live,
+    open: Option<(&'a str, OwnedFd)>,
+}
+
+impl<'a> Writer<'a> {
+    fn put(&mut self, write: &'a Write) -> Result<(), Errno> {
+        let name = write.file.as_ref();
+        let file = match self.open.take() {
+            Some((open, file)) if open == name => file,
+            _ => {
+                let opened = self.live.directory(&write.controller).ok_or(Errno::NOENT)?;
+                file::open_writable(&opened.fd, name)?
+            }
+        };
+        let done = file::put(&file, &write.value);
+        self.open = Some((name, file));
+        done
+    }
+}
+
+impl Opened {
+    /// Attaches the device program, in place of those that a container may have left that was here before.
+    fn filter_devices(&self, program: Option<&[Insn]>) -> Result<(), Error> {
+        const FIELD: &str = "linux.resources.devices";
+        let fd = self.fd.as_fd();
+        let named = |error: sys::Error| Error::from(error).at(FIELD);
+        let old = if self.new { Vec::new() } else { bpf::attached_device_programs(fd).map_err(named)? };
+        if let Some(program) = program {
+            let program = load(program).map_err(named)?;
+            bpf::attach_device_program(fd, program.as_fd()).map_err(named)?;
+        }
+        for program in old {
+            bpf::detach_device_program(fd, program.as_fd()).map_err(named)?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads a device program.
+fn load(program: &[Insn]) -> sys::Result<OwnedFd> {
+    match bpf::load_device_program(program) {
+        Err(error) if error.errno == Errno::PERM => {}
+        done => return done,
+    }
+    // Before Linux 5.11 programs count as locked memory. The container must not inherit the change.
+    let limit = getrlimit(Resource::Memlock);
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    let done = bpf::load_device_program(program);
+    let _ = setrlimit(Resource::Memlock, limit);
+    done
+}
+
+/// Refuses limits that the container's memory does not fit in, where the config asks for that.
+fn check_usage(check: &MemoryCheck, unified: &Opened) -> Result<(), Error> {
+    let text = match file::read(&unified.fd, "memory.current") {
+        Ok(text) => text,
+        // Without the controller the limit itself will be refused, with a better reason.
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => {
+            let path = unified.directory.absolute();
+            let text = format!("read {path}/memory.current: {}", errno_text(errno));
+            return Err(Error { kind: Kind::System, text, errno: Some(errno) });
+        }
+    };
+    let usage: u64 = text.trim_end().parse().unwrap_or(0);
+    let limits = [
+        ("memory+swap limit", check.with_swap, "linux.resources.memory.swap"),
+        ("memory limit", check.memory, "linux.resources.memory.limit"),
+    ];
+    for (what, limit, at) in limits {
+        if let Some(limit) = limit.filter(|limit| *limit <= usage) {
+            let text = format!("rejecting {what} {limit} <= usage {usage}");
+            return Err(Error::new(Kind::Invalid, text).at(at));
+        }
+    }
+    Ok(())
+}
