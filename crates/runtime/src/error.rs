@@ -65,3 +65,27 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<sys::Error> for Error {
+    fn from(error: sys::Error) -> Self {
+        Error::new(Kind::System, error.to_string())
+    }
+}
+
+impl From<cgroup::Error> for Error {
+    fn from(error: cgroup::Error) -> Self {
+        Error::new(Kind::System, error.to_string())
+    }
+}
+
+/// Says on what a kernel call failed.
+pub trait On<T> {
+    /// `what: call arguments: reason`.
+    fn on(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> On<T> for Result<T, E> {
+    fn on(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| e.into().context(what()))
+    }
+}

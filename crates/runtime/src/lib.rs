@@ -1,11 +1,30 @@
 //! The library behind `tare`: everything but the command line.
+//!
+//! `config.json` becomes an [`oci::Config`], with the facts of the host a plan in which nothing is
+//! left open, and then actions: see `plan.rs`, `host.rs` and `init.rs`, in this order. The operations
+//! that commands stand for are in [`ops`].
 #![forbid(unsafe_code)]
 
+mod bundle;
+mod context;
 pub mod error;
+mod facts;
+mod faults;
+mod host;
+mod init;
 pub mod log;
 pub mod ops;
+mod plan;
+mod relay;
+mod rooms;
+mod spawn;
+mod status;
+mod store;
+mod sync;
 pub mod time;
-mod context;
 
 pub use context::{Context, Rootless};
 pub use error::{Error, Kind, Result};
+
+/// The version of the specification that `state` and hooks are told.
+pub const OCI_VERSION: &str = oci::VERSION;

@@ -24,7 +24,7 @@ pub enum Format {
     Text,
     /// `{"level":"warning","msg":"…","time":"…"}`.
     Json,
-    /// The message alone, for a reader at a terminal.
+    /// The message alone; what [`Format::Text`] becomes on a terminal.
     Plain,
 }
 
@@ -80,6 +80,14 @@ impl Logger {
         let _ = sys::file::write_fd(target, line.as_bytes());
     }
 
+    /// The shape of lines, which on a terminal is for the eyes of a person.
+    fn format(&self) -> Format {
+        match (self.format, &self.file) {
+            (Format::Text, None) if sys::tty::is_terminal(sys::process::stdio()[2]) => Format::Plain,
+            (format, _) => format,
+        }
+    }
+
     fn take_waiting(&self) -> Vec<String> {
         let waiting = self.waiting.as_ref().map(|lines| lines.lock().unwrap_or_else(PoisonError::into_inner));
         waiting.map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default()
@@ -92,7 +100,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let line = shape(self.format, record.level(), &record.args().to_string(), SystemTime::now());
+        let line = shape(self.format(), record.level(), &record.args().to_string(), SystemTime::now());
         match &self.waiting {
             Some(lines) if record.level() > Level::Error => {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);

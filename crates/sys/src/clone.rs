@@ -4,6 +4,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::error::{Errno, Error, Named, Result, check};
 
+/// From `linux/sched.h`; libc's constant of this name has a type that is too small for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// A process that was just made.
 #[derive(Debug)]
 pub struct Child {
@@ -20,15 +23,20 @@ pub struct Child {
 /// `body` on its own copy of all memory and never comes back: `body` has no
 /// value to return, so no guard of the caller can run twice.
 ///
+/// The descriptors of `parent_only` are closed in the child before `body` runs; its `context` must not
+/// use them.
+///
 /// Fails when the caller has other threads, since locks they hold would stay
 /// locked in the child for ever.
 pub fn clone_process<T>(
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
+    parent_only: &[BorrowedFd<'_>],
     context: &mut T,
     body: fn(&mut T) -> Infallible,
 ) -> Result<Child> {
-    let threads = rustix::fs::stat("/proc/self/task").call("stat /proc/self/task")?.st_nlink.saturating_sub(2);
+    let threads =
+        rustix::fs::stat("/proc/self/task").call("stat /proc/self/task")?.st_nlink.saturating_sub(2);
     if threads > 1 {
         let args = format!("with {threads} threads in the caller");
         return Err(Error { call: "clone3", args, errno: Errno::INVAL });
@@ -41,8 +49,8 @@ pub fn clone_process<T>(
     args.pidfd = std::ptr::addr_of_mut!(pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     if let Some(fd) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
-        args.cgroup = fd.as_raw_fd() as u64;
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(fd.as_raw_fd().unsigned_abs());
     }
     // SAFETY: args lives through the call and has the size given; without CLONE_VM the child has
     // memory and a stack of its own, and this is the only thread.
@@ -51,7 +59,12 @@ pub fn clone_process<T>(
     };
     let pid = check(ret).named("clone3", || format!("flags={:#x}", args.flags))?;
     if pid == 0 {
-        match body(context) {}
+        for fd in parent_only {
+            // SAFETY: this is the child's own table of descriptors, and the guards of the parent, which would
+            // close the number again, never run in the child.
+            unsafe { libc::syscall(libc::SYS_close, fd.as_raw_fd()) };
+        }
+        body(context);
     }
     // SAFETY: the call succeeded, so the kernel has put a new descriptor here that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

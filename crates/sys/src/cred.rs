@@ -122,7 +122,9 @@ pub fn set_parent_death_signal(signal: i32) -> Result<()> {
 
 /// Orphaned descendants become children of the caller.
 pub fn set_child_subreaper(on: bool) -> Result<()> {
-    prctl(libc::PR_SET_CHILD_SUBREAPER, libc::c_ulong::from(on), 0).call("prctl PR_SET_CHILD_SUBREAPER").map(drop)
+    prctl(libc::PR_SET_CHILD_SUBREAPER, libc::c_ulong::from(on), 0)
+        .call("prctl PR_SET_CHILD_SUBREAPER")
+        .map(drop)
 }
 
 /// The supplementary groups of the caller.

@@ -56,6 +56,29 @@ pub fn read_fd(fd: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>, Errno> {
     }
 }
 
+/// Reads once, at most `limit` bytes, to the end of `into`.
+pub fn read_some(fd: BorrowedFd<'_>, into: &mut Vec<u8>, limit: usize) -> Result<usize, Errno> {
+    into.reserve(limit);
+    rustix::io::read(fd, rustix::buffer::spare_capacity(into))
+}
+
+/// Writes once as much of `data` as there is room for.
+pub fn write_some(fd: BorrowedFd<'_>, data: &[u8]) -> Result<usize, Errno> {
+    rustix::io::write(fd, data)
+}
+
+/// Reads and writes of `fd` return at once from now on.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd).call("fcntl F_GETFL")?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK).call("fcntl F_SETFL")
+}
+
+/// Waits for one byte of `fd`; false at its end.
+pub fn read_byte(fd: BorrowedFd<'_>) -> Result<bool> {
+    let mut byte = [0u8; 1];
+    retry(|| rustix::io::read(fd, &mut byte)).call("read").map(|got| got == 1)
+}
+
 /// Writes all of `data` to `fd`.
 pub fn write_fd(fd: BorrowedFd<'_>, mut data: &[u8]) -> Result<(), Errno> {
     while !data.is_empty() {
@@ -86,7 +109,7 @@ pub fn replace_at(dir: BorrowedFd<'_>, path: &Path, data: &[u8], mode: u32) -> R
     });
     if written.is_err() {
         // The first error is the one that counts.
-        drop(rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()));
+        unlink_at(dir, &temporary).ok();
     }
     written
 }
@@ -122,7 +145,8 @@ pub fn mkdir_all(path: &Path, mode: u32) -> Result<()> {
 /// Makes a fifo; see `mkfifo(3)`.
 pub fn mkfifo_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, mode: u32) -> Result<()> {
     let path = path.as_ref();
-    rustix::fs::mknodat(dir, path, FileType::Fifo, Mode::from_raw_mode(mode), 0).named("mkfifo", || show(path))
+    rustix::fs::mknodat(dir, path, FileType::Fifo, Mode::from_raw_mode(mode), 0)
+        .named("mkfifo", || show(path))
 }
 
 /// Removes a file; one that is not there is fine.
@@ -175,6 +199,24 @@ pub fn is_dir(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
+/// Whether `stat` is of an ordinary file.
+pub fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Whether the caller, with its effective ids, may execute `path`.
+pub fn may_execute(path: &Path) -> bool {
+    rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// Where the open file `fd` is now, as the host's procfs tells it.
+pub fn path_of(fd: BorrowedFd<'_>) -> Result<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+    let target = rustix::fs::readlink(&link, Vec::new()).named("readlink", || link.clone())?;
+    Ok(std::ffi::OsString::from_vec(target.into_bytes()).into())
+}
+
 /// Whether `stat` is of the character device `major:minor`.
 pub fn is_char_device(stat: &Stat, major: u32, minor: u32) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
@@ -182,6 +224,7 @@ pub fn is_char_device(stat: &Stat, major: u32, minor: u32) -> bool {
 }
 
 /// The path without symlinks, `.` and `..`.
+#[expect(clippy::disallowed_methods, reason = "this is the wrapper that others are to use")]
 pub fn canonical(path: &Path) -> Result<std::path::PathBuf> {
     std::fs::canonicalize(path).map_err(|e| Error {
         call: "realpath",
@@ -191,9 +234,13 @@ pub fn canonical(path: &Path) -> Result<std::path::PathBuf> {
 }
 
 /// Takes the lock of an open file or directory, waiting for whoever has it.
-pub fn lock(fd: BorrowedFd<'_>, exclusive: bool) -> Result<()> {
-    use rustix::fs::FlockOperation::{LockExclusive, LockShared};
-    retry(|| rustix::fs::flock(fd, if exclusive { LockExclusive } else { LockShared })).call("flock")
+pub fn lock(fd: BorrowedFd<'_>) -> Result<()> {
+    retry(|| rustix::fs::flock(fd, rustix::fs::FlockOperation::LockExclusive)).call("flock")
+}
+
+/// Takes the lock if nobody has it; false when somebody does.
+pub fn try_lock(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 /// The directory that the process is in, from the kernel.

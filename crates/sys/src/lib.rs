@@ -6,8 +6,10 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod copy;
 pub mod cred;
 pub mod error;
+pub mod exe;
 pub mod file;
 mod ioctl;
 pub mod mount;
@@ -17,6 +19,7 @@ pub mod root;
 pub mod sched;
 pub mod signal;
 pub mod sock;
+pub mod start;
 pub mod tty;
 
 pub use error::{Errno, Error, Result, errno_text};

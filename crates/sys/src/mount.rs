@@ -66,7 +66,8 @@ pub struct NewFs {
 impl NewFs {
     /// Begins a new instance of the file system `kind`.
     pub fn open(kind: &str) -> Result<NewFs> {
-        let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).named("fsopen", || kind.to_owned())?;
+        let context =
+            rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).named("fsopen", || kind.to_owned())?;
         Ok(NewFs { context, kind: kind.to_owned() })
     }
 
@@ -78,12 +79,14 @@ impl NewFs {
 
     /// Sets the flag `key`.
     pub fn flag(&self, key: &str) -> Result<()> {
-        rustix::mount::fsconfig_set_flag(&self.context, key).map_err(|errno| self.explain(key.to_owned(), errno))
+        rustix::mount::fsconfig_set_flag(&self.context, key)
+            .map_err(|errno| self.explain(key.to_owned(), errno))
     }
 
     /// Makes the file system and a mount of it, with attributes of [`attr`], which is attached nowhere yet.
     pub fn mount(self, attributes: u64) -> Result<OwnedFd> {
-        rustix::mount::fsconfig_create(&self.context).map_err(|errno| self.explain("create".to_owned(), errno))?;
+        rustix::mount::fsconfig_create(&self.context)
+            .map_err(|errno| self.explain("create".to_owned(), errno))?;
         let bits = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(u32::MAX));
         rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, bits)
             .named("fsmount", || self.kind.clone())
@@ -152,8 +155,11 @@ pub fn set_attributes(
 /// Changes how the mount at the host path `path` and, with `recursive`, those below it propagate.
 pub fn set_propagation(path: &Path, propagation: Propagation, recursive: bool) -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
-    let raw = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error { call: "mount_setattr", args: show(path), errno: Errno::INVAL })?;
+    let raw = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error {
+        call: "mount_setattr",
+        args: show(path),
+        errno: Errno::INVAL,
+    })?;
     setattr(CWD, &raw, Change::default(), Some(propagation), recursive)
 }
 
@@ -187,7 +193,10 @@ fn setattr(
     };
     check(ret)
         .named("mount_setattr", || {
-            format!("set={:#x}, clear={:#x}, propagation={:#x}", attr.attr_set, attr.attr_clr, attr.propagation)
+            format!(
+                "set={:#x}, clear={:#x}, propagation={:#x}",
+                attr.attr_set, attr.attr_clr, attr.propagation
+            )
         })
         .map(drop)
 }
@@ -253,3 +262,6 @@ pub fn fs_magic(fd: BorrowedFd<'_>) -> Result<u64> {
 
 /// [`fs_magic`] of procfs.
 pub const PROC_MAGIC: u64 = 0x9fa0;
+
+/// [`fs_magic`] of devpts.
+pub const DEVPTS_MAGIC: u64 = 0x1cd1;

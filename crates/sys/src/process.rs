@@ -71,13 +71,31 @@ pub fn reap(pid: Option<i32>, block: bool) -> Result<Option<(i32, Ended)>> {
 ///
 /// `timeout_ms` of -1 waits for ever. A signal ends the wait with nothing ready.
 pub fn poll<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], timeout_ms: i64) -> Result<[bool; N]> {
+    poll_for(fds.map(|fd| fd.map(|fd| (fd, For::Read))), timeout_ms)
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// There is something to read, or the other end is gone.
+    Read,
+    /// There is room to write, or the other end is gone.
+    Write,
+}
+
+/// Like [`poll`], with what to wait for at each descriptor.
+pub fn poll_for<const N: usize>(
+    fds: [Option<(BorrowedFd<'_>, For)>; N],
+    timeout_ms: i64,
+) -> Result<[bool; N]> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut list = Vec::with_capacity(N);
     let mut place = [usize::MAX; N];
     for (fd, place) in fds.iter().zip(&mut place) {
-        if let Some(fd) = fd {
+        if let Some((fd, what)) = fd {
             *place = list.len();
-            list.push(PollFd::from_borrowed_fd(*fd, PollFlags::IN));
+            let flags = if *what == For::Read { PollFlags::IN } else { PollFlags::OUT };
+            list.push(PollFd::from_borrowed_fd(*fd, flags));
         }
     }
     let timeout = (timeout_ms >= 0)
@@ -97,18 +115,19 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     check(ret).named("close_range", || first.to_string()).map(drop)
 }
 
-/// Lets the descriptor number `fd` stay open through execve.
-pub fn keep_on_exec(fd: RawFd) -> Result<()> {
-    // SAFETY: F_SETFD on a number changes only the flag of that entry; a closed one gives EBADF.
-    let ret = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0) };
-    check(ret).named("fcntl F_SETFD", || fd.to_string()).map(drop)
-}
-
 /// Whether a descriptor with the number `fd` is open.
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD on a number has no effect; a closed one gives EBADF.
     let ret = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFD) };
     ret != -1
+}
+
+/// Whether the descriptor number `fd` was handed over by the program before this one: it is open, and
+/// not close-on-exec as all those are that were opened here.
+pub fn is_inherited(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD on a number has no effect; a closed one gives EBADF.
+    let ret = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFD) };
+    ret != -1 && ret & libc::c_long::from(libc::FD_CLOEXEC) == 0
 }
 
 /// Replaces the program of this process; returns only the reason why it could not.
@@ -159,13 +178,11 @@ pub fn die_with_parent(command: &mut std::process::Command) {
     unsafe { command.pre_exec(hook) };
 }
 
-/// The descriptor number `fd` as a borrowed one, if it is open.
-pub fn borrow(fd: RawFd) -> Option<BorrowedFd<'static>> {
-    if fd < 0 || !is_open(fd) {
-        return None;
+/// Kills all processes of the group `group`; that there are none any more is fine.
+pub fn kill_group(group: i32) {
+    if let Some(group) = rustix::process::Pid::from_raw(group) {
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
     }
-    // SAFETY: the number was open a moment ago, and the caller says which numbers it was given to keep open.
-    Some(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// The three standard streams.

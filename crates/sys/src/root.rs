@@ -27,10 +27,29 @@ impl RootDir {
 
     /// Opens what `path` leads to, symlinks followed inside the root.
     pub fn open(&self, path: &Path, flags: OFlags, mode: u32) -> Result<OwnedFd> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        self.resolve(path, flags, mode, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    }
+
+    /// Opens the directory `path` as a handle; `ELOOP` when there is a symlink on the way.
+    pub fn open_plain_dir(&self, path: &Path) -> Result<OwnedFd> {
+        self.resolve(
+            path,
+            OFlags::PATH | OFlags::DIRECTORY,
+            0,
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
+        )
+    }
+
+    fn resolve(&self, path: &Path, flags: OFlags, mode: u32, resolve: ResolveFlags) -> Result<OwnedFd> {
         let mut races = 0;
         loop {
-            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode), resolve) {
+            match rustix::fs::openat2(
+                &self.0,
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::from_raw_mode(mode),
+                resolve,
+            ) {
                 Err(Errno::AGAIN | Errno::INTR) if races < RACES => races += 1,
                 other => return other.named("openat2", || show(path)),
             }
@@ -81,7 +100,8 @@ impl RootDir {
     pub fn create_file(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
         let (dir, name) = self.parent(path, 0o755)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)).named("open", || show(path))?;
+        let made =
+            rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)).named("open", || show(path))?;
         drop(made);
         open_child(dir.as_fd(), name)
     }
@@ -97,6 +117,16 @@ impl AsFd for RootDir {
 pub fn open_child(dir: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::empty()).named("open", || show(name))
+}
+
+/// Writes `data` in one call to the existing file `path` below `dir`: no symlink, no `..`, no other
+/// file system on the way.
+pub fn write_beneath(dir: BorrowedFd<'_>, path: &str, data: &[u8]) -> Result<()> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let fd =
+        rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve).named("openat2", || path.to_owned())?;
+    crate::file::write_fd(fd.as_fd(), data).named("write", || path.to_owned())
 }
 
 fn make_dir(dir: BorrowedFd<'_>, name: &Path, mode: u32) -> Result<OwnedFd> {
@@ -139,7 +169,13 @@ pub enum NodeKind {
 }
 
 /// Makes a device node or fifo with its exact mode and owner, whatever the umask is.
-pub fn mknod_at(dir: BorrowedFd<'_>, name: &Path, kind: NodeKind, mode: u32, (major, minor): (u32, u32)) -> Result<()> {
+pub fn mknod_at(
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    kind: NodeKind,
+    mode: u32,
+    (major, minor): (u32, u32),
+) -> Result<()> {
     let file_type = match kind {
         NodeKind::Char => FileType::CharacterDevice,
         NodeKind::Block => FileType::BlockDevice,
@@ -162,12 +198,15 @@ mod tests {
 
     #[test]
     fn clean_paths_stay_inside() {
-        for (path, want) in [("/a/b", "a/b"), ("../../a", "a"), ("/a/./../b/", "b"), ("/", ""), ("a/../..", "")] {
+        for (path, want) in
+            [("/a/b", "a/b"), ("../../a", "a"), ("/a/./../b/", "b"), ("/", ""), ("a/../..", "")]
+        {
             assert_eq!(clean(Path::new(path)), Path::new(want), "{path}");
         }
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test looks at what happened from outside")]
     fn links_and_dots_do_not_lead_out() {
         let base = std::env::temp_dir().join(format!("tare-root-{}", std::process::id()));
         let root_path = base.join("root");

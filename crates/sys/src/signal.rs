@@ -7,6 +7,13 @@ use crate::error::{Errno, Named, Result, check};
 /// The kernel's set of 64 signals, bit n-1 for signal n.
 pub type Set = u64;
 
+/// The signal that no process can catch.
+pub const KILL: i32 = libc::SIGKILL;
+/// A child has ended.
+pub const CHILD: i32 = libc::SIGCHLD;
+/// The terminal has another size.
+pub const WINDOW: i32 = libc::SIGWINCH;
+
 /// All signals.
 pub const ALL: Set = Set::MAX;
 
@@ -99,8 +106,10 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 
 /// A descriptor for process `pid`.
 pub fn open_process(pid: i32) -> Result<OwnedFd> {
-    let id = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH).named("pidfd_open", || pid.to_string())?;
-    rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).named("pidfd_open", || pid.to_string())
+    let id =
+        rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH).named("pidfd_open", || pid.to_string())?;
+    rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty())
+        .named("pidfd_open", || pid.to_string())
 }
 
 /// Signal names as kill(1) knows them, without `SIG`, with their numbers on this architecture.

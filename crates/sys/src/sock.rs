@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use crate::error::{Named, Result};
@@ -14,14 +14,16 @@ use crate::file::{retry, show};
 
 /// Two connected sockets that keep messages apart and tell when the other end is gone.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).call("socketpair")
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .call("socketpair")
 }
 
 /// A stream connection to the Unix socket at the host path `path`.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
     let address = SocketAddrUnix::new(path).named("connect", || show(path))?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .call("socket")?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .call("socket")?;
     retry(|| rustix::net::connect(&socket, &address)).named("connect", || show(path))?;
     Ok(socket)
 }
@@ -44,7 +46,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = {
         let mut data = [IoSliceMut::new(buffer)];
-        retry(|| rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC)).call("recvmsg")?
+        retry(|| rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC))
+            .call("recvmsg")?
     };
     let mut fd = None;
     for message in control.drain() {
@@ -57,7 +60,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
 
 /// Brings the loopback device of the caller's network namespace up.
 pub fn loopback_up() -> Result<()> {
-    let socket =
-        rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).call("socket")?;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .call("socket")?;
     crate::ioctl::interface_up(socket.as_fd(), b"lo").named("ioctl SIOCSIFFLAGS", || "lo".to_owned())
 }

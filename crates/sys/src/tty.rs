@@ -49,13 +49,11 @@ pub fn set_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()> {
 }
 
 /// The other end of the pseudo-terminal `master`, opened by descriptor and not by a path that
-/// a container could have replaced (`TIOCGPTPEER`), with the path it has in its devpts.
-pub fn peer(master: BorrowedFd<'_>) -> Result<(OwnedFd, String)> {
+/// a container could have replaced (`TIOCGPTPEER`).
+pub fn peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
     rustix::pty::unlockpt(master).call("unlockpt")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let slave = rustix::pty::ioctl_tiocgptpeer(master, flags).call("ioctl TIOCGPTPEER")?;
-    let name = rustix::pty::ptsname(master, Vec::new()).call("ptsname")?;
-    Ok((slave, name.to_string_lossy().into_owned()))
+    rustix::pty::ioctl_tiocgptpeer(master, flags).call("ioctl TIOCGPTPEER")
 }
 
 /// Makes `fd` the controlling terminal of the caller's session.
@@ -86,5 +84,10 @@ pub fn of_caller() -> Result<OwnedFd> {
             return rustix::io::fcntl_dupfd_cloexec(fd, 3).call("fcntl F_DUPFD_CLOEXEC");
         }
     }
-    crate::file::open_at(crate::file::CWD, "/dev/tty", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY, 0)
+    crate::file::open_at(
+        crate::file::CWD,
+        "/dev/tty",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
+        0,
+    )
 }

@@ -1,0 +1,24 @@
+//! What this host and caller are like: read once, handed to every `plan`.
+use crate::{Error, Result};
+
+/// The facts that decisions depend on. Tests make their own.
+#[derive(Debug)]
+pub struct HostFacts {
+    /// The highest capability number that the kernel knows.
+    pub last_capability: u32,
+    /// The cgroup hierarchies of the host.
+    pub cgroups: cgroup::Host,
+    /// The network namespace of the caller, as device and inode.
+    pub network_namespace: Option<(u64, u64)>,
+}
+
+/// Reads the facts of this host.
+pub fn read() -> Result<HostFacts> {
+    // 37 (CAP_AUDIT_READ) is in every kernel that is new enough for the other calls.
+    let last_capability = (37..64).take_while(|&n| sys::cred::bounding_has(n).is_some()).last().unwrap_or(37);
+    Ok(HostFacts {
+        last_capability,
+        cgroups: cgroup::Host::detect().map_err(Error::from)?,
+        network_namespace: sys::file::stat("/proc/self/ns/net").ok().map(|s| (s.st_dev, s.st_ino)),
+    })
+}

@@ -1,0 +1,45 @@
+//! The faults of a configuration, collected so that all are told at once.
+use std::fmt;
+
+use crate::{Error, Kind};
+
+/// Faults found so far, each with the path of its field.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<(String, String)>);
+
+impl Faults {
+    /// Notes that the field `at` is wrong. `text` begins the message, as engines and users look for
+    /// the words of it and not for the path.
+    pub fn add(&mut self, at: impl Into<String>, text: impl Into<String>) {
+        self.0.push((at.into(), text.into()));
+    }
+
+    /// Notes that the field `at` is one that this version does not implement.
+    pub fn unsupported(&mut self, at: &str) {
+        self.add(at, format!("{at} is not supported yet"));
+    }
+
+    /// An error with all faults, if there are any.
+    pub fn into_result(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::new(Kind::Invalid, self.to_string())) }
+    }
+
+    /// The faults as they would be told, for tables in tests.
+    #[cfg(test)]
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(|(at, text)| format!("{text} ({at})")).collect()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (at, text)) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str("; ")?;
+            }
+            // A text that names its field already is not made longer.
+            if text.contains(at.as_str()) { f.write_str(text)? } else { write!(f, "{text} ({at})")? }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The runtime process: the order of the steps that make a container, and their undoing.
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use crate::error::On;
+use crate::init::{self, Context};
+use crate::plan::Plan;
+use crate::rooms::hooks::{self, DefaultEnv, Stage};
+use crate::rooms::namespaces::{self, Joins};
+use crate::rooms::{cgroup as cgroup_room, pid_file, terminal};
+use crate::spawn;
+use crate::status;
+use crate::store::{Entry, Init, Lock, State};
+use crate::sync::{self, FromInit, ToInit};
+use crate::{Error, Kind, Result};
+use sys::clone::Child;
+
+/// When the container's program begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// When `start` says so.
+    Later,
+    /// When the container is made.
+    AtOnce,
+}
+
+/// What the caller gets besides the container.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handles<'a> {
+    /// `--pid-file`, absolute.
+    pub pid_file: Option<&'a Path>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<&'a Path>,
+}
+
+/// A container whose first process stands where its program begins, or has begun it.
+#[derive(Debug)]
+pub struct Made {
+    /// Its first process.
+    pub child: Child,
+    /// The runtime's end of the container's terminal, if the runtime is to serve it.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Makes the container. `state` is kept up to date, so that the caller can undo what a failure leaves.
+pub fn make(
+    plan: &Plan,
+    begin: Begin,
+    handles: Handles<'_>,
+    state: &mut State,
+    entry: &Entry,
+    lock: &Lock,
+) -> Result<Made> {
+    // Before anything else, so that `delete` finds what a killed runtime leaves.
+    entry.save(state, lock)?;
+    let fifo = match begin {
+        Begin::Later => Some(entry.make_fifo(lock)?),
+        Begin::AtOnce => None,
+    };
+    let console = terminal::host_connect(&plan.terminal)?;
+    let pidfd_socket =
+        handles.pidfd_socket.map(sys::sock::connect).transpose().on(|| "--pidfd-socket".to_owned())?;
+    let joins = namespaces::host_open(&plan.namespaces)?;
+    let live = cgroup_room::host_create(&plan.cgroup).map_err(start_failed)?;
+    let (sync, init_sync) = sys::sock::pair()?;
+    let mut context =
+        Context { plan, cgroup: &live, in_unified: false, joins: &joins, sync: Some(init_sync), fifo };
+    let child = clone_init(&mut context, &joins, &sync, lock).map_err(start_failed)?;
+    // Only init has its end of the socket now, so that its death is noticed.
+    drop(context);
+    let mut made = Made { child, terminal: None };
+    let done = talk(plan, &mut made, &sync, console.as_ref()).and_then(|()| {
+        store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock)?;
+        sync::tell_init(&sync, if begin == Begin::Later { ToInit::WaitForStart } else { ToInit::Start })
+    });
+    match done {
+        Ok(()) => Ok(made),
+        Err(error) => {
+            kill(&made.child);
+            Err(error)
+        }
+    }
+}
+
+/// Makes init, in the cgroup at once where the kernel can do that.
+fn clone_init(context: &mut Context<'_>, joins: &Joins, sync: &OwnedFd, lock: &Lock) -> Result<Child> {
+    let spawn = spawn::spawn(&context.plan.namespaces);
+    let own_pid = match &joins.pid {
+        Some(other) if spawn.visit_pid => {
+            let own = sys::file::open("/proc/self/ns/pid")?;
+            sys::ns::enter(other.as_fd(), sys::ns::flag::PID)
+                .on(|| "joining the PID namespace".to_owned())?;
+            Some(own)
+        }
+        _ => None,
+    };
+    let parent_only = [sync.as_fd(), lock.as_fd()];
+    context.in_unified = context.cgroup.into_cgroup().is_some();
+    let mut made = sys::clone::clone_process(
+        spawn.clone,
+        context.cgroup.into_cgroup(),
+        &parent_only,
+        context,
+        init::main,
+    );
+    // A kernel before 5.7 has no CLONE_INTO_CGROUP: init joins by itself there, as on v1.
+    if let Err(e) = &made
+        && context.in_unified
+        && matches!(e.errno, sys::Errno::TOOBIG | sys::Errno::INVAL)
+    {
+        context.in_unified = false;
+        made = sys::clone::clone_process(spawn.clone, None, &parent_only, context, init::main);
+    }
+    if let Some(own) = own_pid {
+        sys::ns::enter(own.as_fd(), sys::ns::flag::PID)?;
+    }
+    Ok(made?)
+}
+
+/// Listens to init until it is ready, and does for it what only the runtime can do.
+fn talk(plan: &Plan, made: &mut Made, sync: &OwnedFd, console: Option<&OwnedFd>) -> Result<()> {
+    loop {
+        match sync::hear_init(sync)? {
+            Some(FromInit::Console(master)) => match console {
+                Some(socket) => terminal::host_hand_over(socket.as_fd(), master.as_fd())?,
+                None => made.terminal = Some(master),
+            },
+            Some(FromInit::RootfsReady) => {
+                let state =
+                    hooks::state(&plan.id, "creating", made.child.pid, &plan.bundle, &plan.annotations);
+                for stage in [Stage::Prestart, Stage::CreateRuntime] {
+                    hooks::run(&plan.hooks, stage, &state, DefaultEnv::Inherit).map_err(init_failed)?;
+                }
+                sync::tell_init(sync, ToInit::HooksDone)?;
+            }
+            Some(FromInit::Ready) => return Ok(()),
+            Some(FromInit::Failed(error)) => return Err(init_failed(error)),
+            None => return Err(init_died(plan, made)),
+        }
+    }
+}
+
+/// Records the process and tells the caller of it.
+fn store_and_tell(
+    made: &Made,
+    handles: Handles<'_>,
+    pidfd_socket: Option<&OwnedFd>,
+    state: &mut State,
+    entry: &Entry,
+    lock: &Lock,
+) -> Result<()> {
+    let pid = made.child.pid;
+    let process =
+        status::process(pid)?.ok_or_else(|| init_failed(Error::new(Kind::System, "init is gone")))?;
+    state.init = Some(Init { pid, start_time: process.start_time });
+    entry.save(state, lock)?;
+    if let Some(path) = handles.pid_file {
+        pid_file::host_write(path, pid)?;
+    }
+    if let Some(socket) = pidfd_socket {
+        sys::sock::send(socket.as_fd(), b"standard", Some(made.child.pidfd.as_fd()))
+            .on(|| "--pidfd-socket".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Why init ended without a word: it can't tell itself when the kernel killed it.
+fn init_died(plan: &Plan, made: &Made) -> Error {
+    let ended = sys::process::wait(made.child.pid);
+    if plan.cgroup.cgroup.oom_kills().is_some_and(|kills| kills > 0) {
+        return start_failed(Error::new(
+            Kind::System,
+            "container init was OOM-killed (memory limit too low?)",
+        ));
+    }
+    let how = ended.map_or_else(|e| e.to_string(), |ended| ended.to_string());
+    init_failed(Error::new(Kind::System, format!("init ended before the program began: {how}")))
+}
+
+fn start_failed(error: Error) -> Error {
+    error.context("unable to start container process")
+}
+
+fn init_failed(error: Error) -> Error {
+    error.context("unable to start container process: error during container init")
+}
+
+/// Ends init for good.
+pub fn kill(child: &Child) {
+    // It may be gone already, and its status taken.
+    sys::signal::send(child.pidfd.as_fd(), sys::signal::KILL).ok();
+    sys::process::wait(child.pid).ok();
+}
+
+/// Removes everything of a container whose first process is gone; then its `poststop` hooks run.
+pub fn destroy(state: &State, entry: Entry, lock: Lock) -> Result<()> {
+    // Without a PID namespace of its own, its other processes live on.
+    state.cgroup.kill(sys::signal::KILL)?;
+    state.cgroup.remove()?;
+    entry.remove(lock)?;
+    let hook_state = hooks::state(&state.id, "stopped", 0, &state.bundle, &state.annotations);
+    hooks::run(&state.hooks, Stage::Poststop, &hook_state, DefaultEnv::Inherit)
+}

@@ -1,0 +1,184 @@
+//! The container's first process: the order of its steps, from the clone to the program.
+//!
+//! It shares the plan with the runtime by memory and reports over the sync socket. What goes wrong
+//! before `Ready` is the error of `create`; after it there is only the log and stderr.
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::plan::Plan;
+use crate::rooms::hooks::{self, DefaultEnv, Stage};
+use crate::rooms::namespaces::{self, Joins};
+use crate::rooms::{
+    cgroup, devices, fds, keyring, mask, memory_policy, mounts, oom, personality, privileges, process,
+    rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
+};
+use crate::sync::{self, FromInit, ToInit};
+use crate::{Error, Kind, Result};
+
+/// What the runtime leaves to init.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Everything decided.
+    pub plan: &'a Plan,
+    /// The container's cgroup.
+    pub cgroup: &'a ::cgroup::Live,
+    /// Whether the clone has put init in the unified hierarchy already.
+    pub in_unified: bool,
+    /// Namespaces to join.
+    pub joins: &'a Joins,
+    /// Init's end of the sync socket.
+    pub sync: Option<OwnedFd>,
+    /// Where init waits for `start`; not there for `run`.
+    pub fifo: Option<OwnedFd>,
+}
+
+/// The exit status of init when it could not become the program.
+const FAILED: i32 = 255;
+
+/// Runs init. It ends as the container's program, or by exiting: it never returns.
+pub fn main(context: &mut Context<'_>) -> Infallible {
+    crate::log::forget();
+    let Some(sync) = context.sync.take() else { sys::process::exit(FAILED) };
+    report_panics(&sync);
+    let prepared = match prepare(context, &sync) {
+        Ok(Some(prepared)) => prepared,
+        // The runtime is gone: nobody waits for this container.
+        Ok(None) => sys::process::exit(FAILED),
+        Err(error) => {
+            // When it can't be told either, the runtime sees that init is gone.
+            sync::tell_runtime(&sync, &FromInit::Failed(error)).ok();
+            sys::process::exit(FAILED);
+        }
+    };
+    drop(sync);
+    let error = match finish(context, &prepared) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    // The commands are over, so this goes where the container's own messages would go, and to the log.
+    log::error!("{error}");
+    if !crate::log::goes_to_stderr() {
+        let [_, _, stderr] = sys::process::stdio();
+        sys::file::write_fd(stderr, format!("{error}\n").as_bytes()).ok();
+    }
+    sys::process::exit(FAILED);
+}
+
+/// What is left to do when everything is set up.
+struct Prepared {
+    program: CString,
+    env: Vec<CString>,
+}
+
+/// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
+fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>> {
+    let plan = context.plan;
+    // Modes are the plan's business and not the caller's umask's.
+    sys::cred::set_umask(0);
+    cgroup::init_join(context.cgroup, context.in_unified)?;
+    namespaces::init_join(context.joins)?;
+    time::init_apply(&plan.time)?;
+    // The root of a new cgroup namespace is the cgroup that its maker is in.
+    namespaces::init_new_cgroup(&plan.namespaces)?;
+    sys::process::new_session()?;
+    keyring::init_apply(&plan.keyring)?;
+    namespaces::init_loopback(&plan.namespaces)?;
+    uts::init_apply(&plan.uts)?;
+    oom::init_apply(plan.oom)?;
+    // These are written through the host's procfs, which is out of sight after the change of root.
+    sysctl::init_apply(&plan.sysctl)?;
+
+    let root = rootfs::init_prepare(&plan.rootfs)?;
+    mounts::init_mount(&plan.mounts, &root)?;
+    devices::init_make(&plan.devices, &root)?;
+    if plan.hooks.wait_for_runtime() {
+        sync::tell_runtime(sync, &FromInit::RootfsReady)?;
+        if hear(sync)? != Some(ToInit::HooksDone) {
+            return Ok(None);
+        }
+    }
+    create_container_hooks(plan, &root)?;
+    process::init_make_cwd(&plan.process, &root)?;
+    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root)? {
+        sync::tell_runtime(sync, &FromInit::Console(master))?;
+        terminal::init_use(&slave)?;
+    }
+    // What hooks have mounted is covered as well.
+    mask::init_readonly(&plan.mask, &root)?;
+    mask::init_mask(&plan.mask, &root)?;
+    mounts::init_seal(&plan.mounts, &root)?;
+    rootfs::init_seal(&plan.rootfs, &root)?;
+    rootfs::init_enter(&plan.rootfs, &root)?;
+    drop(root);
+    if !mounts::brings_dev(&plan.mounts) {
+        rootfs::init_reopen_null()?;
+    }
+
+    sched::init_apply(&plan.sched)?;
+    memory_policy::init_apply(&plan.memory_policy)?;
+    personality::init_apply(plan.personality)?;
+    rlimits::init_apply(&plan.rlimits)?;
+    privileges::init_drop_bounding(&plan.privileges)?;
+    // First with the rights of the runtime, which may see directories that the user may not.
+    let entered = process::init_enter_cwd(&plan.process)?;
+    privileges::init_own_stdio(&plan.privileges)?;
+    privileges::init_become_user(&plan.privileges)?;
+    if !entered {
+        process::init_enter_cwd_as_user(&plan.process)?;
+    }
+    process::init_verify_cwd()?;
+    privileges::init_set_capabilities(&plan.privileges)?;
+    sys::cred::set_umask(plan.privileges.umask);
+    let env = process::init_env(&plan.process, plan.privileges.uid);
+    let program = process::init_find_program(&plan.process)?;
+    sync::tell_runtime(sync, &FromInit::Ready)?;
+    Ok(match hear(sync)? {
+        Some(ToInit::Start | ToInit::WaitForStart) => Some(Prepared { program, env }),
+        _ => None,
+    })
+}
+
+/// The runtime's next word, where the end of the runtime is not an error to tell it.
+fn hear(sync: &OwnedFd) -> Result<Option<ToInit>> {
+    match sync::hear_runtime(sync) {
+        Err(_) => Ok(None),
+        other => other,
+    }
+}
+
+/// These run in the container's namespaces, but are found in the runtime's root.
+fn create_container_hooks(plan: &Plan, root: &sys::root::RootDir) -> Result<()> {
+    if plan.hooks.of(Stage::CreateContainer).is_empty() {
+        return Ok(());
+    }
+    sys::file::fchdir(root.as_fd())?;
+    let state = hooks::state(&plan.id, "creating", sys::process::id(), &plan.bundle, &plan.annotations);
+    hooks::run(&plan.hooks, Stage::CreateContainer, &state, DefaultEnv::Only(&[]))
+}
+
+/// Waits for `start` and becomes the program.
+fn finish(context: &Context<'_>, prepared: &Prepared) -> Result<Infallible> {
+    let plan = context.plan;
+    if let Some(fifo) = &context.fifo {
+        // Open for writing too, so this ends with a byte of `start` and with nothing else.
+        sys::file::read_byte(fifo.as_fd())?;
+    }
+    let state = hooks::state(&plan.id, "created", sys::process::id(), &plan.bundle, &plan.annotations);
+    hooks::run(&plan.hooks, Stage::StartContainer, &state, DefaultEnv::Only(&prepared.env))?;
+    signals::init_reset()?;
+    fds::init_close_others(plan.fds)?;
+    let errno = sys::process::execve(&prepared.program, &plan.process.args, &prepared.env);
+    let program = prepared.program.to_string_lossy();
+    Err(Error::new(Kind::Exec, format!("exec {program}: {}", sys::errno_text(errno))))
+}
+
+/// A panic of init would be silent: it becomes the error that the runtime tells.
+fn report_panics(sync: &OwnedFd) {
+    let Ok(sync) = sync.try_clone() else { return };
+    std::panic::set_hook(Box::new(move |info| {
+        let error = Error::new(Kind::System, format!("this is a bug in the runtime: {info}"));
+        sync::tell_runtime(&sync, &FromInit::Failed(error)).ok();
+        sys::process::exit(FAILED);
+    }));
+}

@@ -1,0 +1,66 @@
+//! `create`: a container whose program waits for `start`.
+use std::path::PathBuf;
+
+use super::CreateOptions;
+use crate::host::{self, Begin, Handles, Made};
+use crate::plan::{self, Inputs, Plan};
+use crate::store::{self, Entry, Lock, State};
+use crate::{Context, Result, bundle, facts};
+
+/// `create`.
+pub fn create(ctx: &Context, id: &str, options: &CreateOptions) -> Result<()> {
+    let prepared = prepare(ctx, id, options, true)?;
+    make(ctx, &prepared, Begin::Later).map(drop)
+}
+
+/// Everything that can be known before anything is made.
+pub(super) struct Prepared {
+    pub plan: Plan,
+    pid_file: Option<PathBuf>,
+    pidfd_socket: Option<PathBuf>,
+}
+
+/// Reads the bundle and decides. `detach` says that the runtime ends before the container.
+pub(super) fn prepare(ctx: &Context, id: &str, options: &CreateOptions, detach: bool) -> Result<Prepared> {
+    store::check_id(id)?;
+    // Relative to where the caller is, not to the bundle.
+    let pid_file = match &options.pid_file {
+        Some(path) => Some(sys::file::current_dir()?.join(path)),
+        None => None,
+    };
+    let (path, config) = bundle::load(options.bundle.as_deref())?;
+    let inputs = Inputs { id, bundle: &path, options, detach, program: ctx.program };
+    let plan = plan::plan(&config, &inputs, &facts::read()?)?;
+    Ok(Prepared { plan, pid_file, pidfd_socket: options.pidfd_socket.clone() })
+}
+
+/// A made container with the right to change it.
+pub(super) struct Container {
+    pub made: Made,
+    pub state: State,
+    pub entry: Entry,
+    pub lock: Lock,
+}
+
+/// Makes the container, or removes what there is of it.
+pub(super) fn make(ctx: &Context, prepared: &Prepared, begin: Begin) -> Result<Container> {
+    let Prepared { plan, pid_file, pidfd_socket } = prepared;
+    let handles = Handles { pid_file: pid_file.as_deref(), pidfd_socket: pidfd_socket.as_deref() };
+    let (entry, lock) = store::create(&ctx.root, &plan.id)?;
+    let created = crate::time::rfc3339_nanos(std::time::SystemTime::now());
+    let mut state = State::new(plan, created);
+    match host::make(plan, begin, handles, &mut state, &entry, &lock) {
+        Ok(made) => Ok(Container { made, state, entry, lock }),
+        Err(error) => {
+            undo(&state, entry, lock);
+            Err(error)
+        }
+    }
+}
+
+/// Removes a container that failed. The failure itself is what the caller hears of.
+pub(super) fn undo(state: &State, entry: Entry, lock: Lock) {
+    if let Err(e) = host::destroy(state, entry, lock) {
+        log::warn!("unable to destroy container: {e}");
+    }
+}

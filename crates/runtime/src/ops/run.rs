@@ -1,0 +1,65 @@
+//! `run`: create and start, and, unless detached, stay until the end.
+use super::RunOptions;
+use super::create::{Container, make, prepare, undo};
+use crate::host::{self, Begin};
+use crate::plan::Plan;
+use crate::relay::{self, Terminal};
+use crate::rooms::hooks::{self, DefaultEnv, Stage};
+use crate::rooms::signals;
+use crate::{Context, Result};
+
+/// `run`: returns the exit status for the caller to end with (0 when detached).
+pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
+    let RunOptions { create, detach, keep, no_subreaper } = options;
+    let prepared = prepare(ctx, id, create, *detach)?;
+    if *detach {
+        let container = make(ctx, &prepared, Begin::AtOnce)?;
+        return begun(&prepared.plan, container).map(|_| 0);
+    }
+    let caller = if prepared.plan.terminal.is_new() { Some(Terminal::find()?) } else { None };
+    // From here on signals are the container's.
+    signals::host_hold()?;
+    if !no_subreaper {
+        sys::cred::set_child_subreaper(true)?;
+    }
+    let container = make(ctx, &prepared, Begin::AtOnce)?;
+    let Container { mut made, state, entry, lock } = begun(&prepared.plan, container)?;
+    // While it runs, others may change it.
+    drop(lock);
+    let terminal = caller.map(Terminal::take).transpose()?;
+    let master = made.terminal.take();
+    let ended = relay::run(&made.child, master, terminal.as_ref());
+    drop(terminal);
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            host::kill(&made.child);
+            undo_unless_kept(*keep, &state, entry);
+            return Err(error);
+        }
+    };
+    undo_unless_kept(*keep, &state, entry);
+    Ok(ended.code())
+}
+
+/// Another command may have deleted the container while it ran.
+fn undo_unless_kept(keep: bool, state: &crate::store::State, entry: crate::store::Entry) {
+    if !keep && let Ok(lock) = entry.lock() {
+        undo(state, entry, lock);
+    }
+}
+
+/// The program runs: its `poststart` hooks are next. When one fails, the container goes.
+fn begun(plan: &Plan, container: Container) -> Result<Container> {
+    let pid = container.made.child.pid;
+    let state = hooks::state(&plan.id, "running", pid, &plan.bundle, &plan.annotations);
+    match hooks::run(&plan.hooks, Stage::Poststart, &state, DefaultEnv::Inherit) {
+        Ok(()) => Ok(container),
+        Err(error) => {
+            let Container { made, state, entry, lock } = container;
+            host::kill(&made.child);
+            undo(&state, entry, lock);
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `start`: the program of a created container begins.
+use std::os::fd::AsFd;
+
+use crate::error::On;
+use crate::rooms::hooks::{self, DefaultEnv, Stage};
+use crate::status::{self, Status};
+use crate::{Context, Error, Kind, Result, store};
+
+/// `start`.
+pub fn start(ctx: &Context, id: &str) -> Result<()> {
+    let entry = store::open(&ctx.root, id)?;
+    let lock = entry.lock()?;
+    let state = entry.load()?;
+    let wrong = |text: &str| Err(Error::new(Kind::State, text));
+    match status::of(&state, &entry)? {
+        Status::Created => {}
+        Status::Stopped | Status::Creating => return wrong("cannot start a container that has stopped"),
+        Status::Running | Status::Paused => return wrong("cannot start an already running container"),
+    }
+    let Some(fifo) = entry.open_fifo()? else {
+        return wrong("cannot start an already running container");
+    };
+    sys::file::write_fd(fifo.as_fd(), b"0")
+        .map_err(|errno| sys::Error { call: "write", args: "exec.fifo".to_owned(), errno })
+        .on(|| "telling the container's first process to start".to_owned())?;
+    entry.remove_fifo()?;
+    let pid = state.init.map_or(0, |init| init.pid);
+    let hook_state = hooks::state(&state.id, "running", pid, &state.bundle, &state.annotations);
+    let hooked = hooks::run(&state.hooks, Stage::Poststart, &hook_state, DefaultEnv::Inherit);
+    if hooked.is_err() {
+        // As in runc, a container whose start is not complete does not go on.
+        super::kill::kill_all(&state)?;
+    }
+    drop(lock);
+    hooked
+}

@@ -1,0 +1,71 @@
+//! `state` and `list`: what there is, in the shape that engines parse.
+use super::Listed;
+use crate::status::{self, Status};
+use crate::store::{self, Entry, State};
+use crate::{Context, Error, Kind, OCI_VERSION, Result};
+
+/// `state`.
+pub fn state(ctx: &Context, id: &str) -> Result<oci::State> {
+    let entry = store::open(&ctx.root, id)?;
+    shape(&entry.load()?, &entry)
+}
+
+/// `list`: containers whose state can't be read come as warnings in the log.
+pub fn list(ctx: &Context) -> Result<Vec<Listed>> {
+    let Some(ids) = store::ids(&ctx.root)? else {
+        return if ctx.root_is_explicit {
+            let text = format!("open {}: no such file or directory", ctx.root.display());
+            Err(Error::new(Kind::NotFound, text))
+        } else {
+            Ok(Vec::new())
+        };
+    };
+    let mut rows = Vec::with_capacity(ids.len());
+    for id in ids {
+        match row(ctx, &id) {
+            Ok(row) => rows.push(row),
+            // One that is being made or deleted at this moment.
+            Err(e) if e.kind == Kind::NotFound => {}
+            Err(e) => log::warn!("container {id}: {e}"),
+        }
+    }
+    Ok(rows)
+}
+
+fn row(ctx: &Context, id: &str) -> Result<Listed> {
+    let entry = store::open(&ctx.root, id)?;
+    let state = shape(&entry.load()?, &entry)?;
+    let uid = entry.owner()?;
+    let owner = user_name(uid).unwrap_or_else(|| format!("#{uid}"));
+    Ok(Listed { state, owner })
+}
+
+fn shape(state: &State, entry: &Entry) -> Result<oci::State> {
+    let status = status::of(state, entry)?;
+    let pid = match status {
+        Status::Stopped | Status::Creating => 0,
+        Status::Created | Status::Running | Status::Paused => state.init.map_or(0, |init| init.pid),
+    };
+    Ok(oci::State {
+        oci_version: OCI_VERSION.to_owned(),
+        id: state.id.clone(),
+        pid,
+        status: status.to_string(),
+        bundle: state.bundle.display().to_string(),
+        rootfs: state.rootfs.display().to_string(),
+        created: state.created.clone(),
+        annotations: state.annotations.clone(),
+        owner: String::new(),
+    })
+}
+
+/// The host's name for a user. Without a C library's plug-ins, only `/etc/passwd` is asked.
+fn user_name(uid: u32) -> Option<String> {
+    let data = sys::file::read("/etc/passwd").ok()?;
+    let text = String::from_utf8_lossy(&data);
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}

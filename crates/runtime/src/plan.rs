@@ -1,0 +1,272 @@
+//! Everything decided: config.json, flags and facts of the host become one [`Plan`].
+//!
+//! The config is taken apart without `..`: a new field does not compile until a room owns it. All
+//! faults are found before the first is told.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::facts::HostFacts;
+use crate::faults::Faults;
+use crate::ops::CreateOptions;
+use crate::rooms::{
+    cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, oom, personality,
+    privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
+};
+use crate::{Error, Kind, Result};
+
+/// What is to be done, with nothing left open. One field for each room.
+#[derive(Debug)]
+pub struct Plan {
+    /// The container's name.
+    pub id: String,
+    /// The directory of config.json.
+    pub bundle: PathBuf,
+    /// `annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// `linux.namespaces`.
+    pub namespaces: namespaces::Plan,
+    /// `linux.timeOffsets`.
+    pub time: time::Plan,
+    /// `hostname`, `domainname`.
+    pub uts: uts::Plan,
+    /// `root`, `linux.rootfsPropagation`.
+    pub rootfs: rootfs::Plan,
+    /// `mounts`.
+    pub mounts: mounts::Plan,
+    /// `linux.devices`.
+    pub devices: devices::Plan,
+    /// `linux.maskedPaths`, `linux.readonlyPaths`.
+    pub mask: mask::Plan,
+    /// `linux.sysctl`.
+    pub sysctl: sysctl::Plan,
+    /// `linux.cgroupsPath`, `linux.resources`.
+    pub cgroup: cgroup::Plan,
+    /// `process.args`, `process.env`, `process.cwd`.
+    pub process: process::Plan,
+    /// `process.user`, `process.capabilities`, `process.noNewPrivileges`.
+    pub privileges: privileges::Plan,
+    /// `process.rlimits`.
+    pub rlimits: rlimits::Plan,
+    /// `process.oomScoreAdj`.
+    pub oom: oom::Plan,
+    /// `process.scheduler`, `process.ioPriority`.
+    pub sched: sched::Plan,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: memory_policy::Plan,
+    /// `linux.personality`.
+    pub personality: personality::Plan,
+    /// `process.terminal`, `process.consoleSize`.
+    pub terminal: terminal::Plan,
+    /// `hooks`.
+    pub hooks: hooks::Plan,
+    /// The session keyring.
+    pub keyring: keyring::Plan,
+    /// `--preserve-fds`.
+    pub fds: fds::Plan,
+}
+
+/// What besides the config decides.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The container's name, valid.
+    pub id: &'a str,
+    /// The absolute path of the bundle.
+    pub bundle: &'a Path,
+    /// The flags of the command.
+    pub options: &'a CreateOptions,
+    /// Whether the runtime ends before the container.
+    pub detach: bool,
+    /// What the program was called as, for messages.
+    pub program: &'a str,
+}
+
+/// Decides everything, or tells all that is wrong with the config.
+pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Result<Plan> {
+    let Inputs { id, bundle, options, detach, program } = *inputs;
+    // Any version is taken, as runc does: unknown fields are the only thing a newer one could have.
+    let oci::Config {
+        oci_version: _,
+        process,
+        root,
+        hostname,
+        domainname,
+        mounts,
+        hooks,
+        annotations,
+        linux,
+    } = config;
+    let Some(process) = process else {
+        return Err(Error::new(Kind::Invalid, "process property must not be empty"));
+    };
+    let mut faults = Faults::default();
+    let process = plan_process(process, facts, &mut faults);
+    let without = oci::Linux::default();
+    let linux = plan_linux(linux.as_ref().unwrap_or(&without), mounts, inputs, facts, &mut faults)?;
+    let propagation = &linux.rootfs_propagation;
+    let rootfs = rootfs::plan(
+        root.as_ref(),
+        propagation,
+        bundle,
+        options.no_pivot,
+        &linux.namespaces.mount,
+        sys::file::canonical,
+        &mut faults,
+    );
+    let uts = uts::plan(hostname, domainname, &linux.namespaces.uts, &mut faults);
+    let hooks = hooks::plan(hooks.as_ref(), &mut faults);
+    faults.into_result()?;
+    let socket = options.console_socket.as_deref();
+    let terminal = terminal::plan(process.terminal, process.size.as_ref(), socket, detach, program)?;
+    Ok(Plan {
+        id: id.to_owned(),
+        bundle: bundle.to_path_buf(),
+        annotations: annotations.clone(),
+        rootfs,
+        uts,
+        hooks,
+        terminal,
+        keyring: keyring::plan(id, options.no_new_keyring)?,
+        fds: fds::plan(options.preserve_fds)?,
+        namespaces: linux.namespaces,
+        time: linux.time,
+        mounts: linux.mounts,
+        devices: linux.devices,
+        mask: linux.mask,
+        sysctl: linux.sysctl,
+        cgroup: linux.cgroup,
+        memory_policy: linux.memory_policy,
+        personality: linux.personality,
+        process: process.process,
+        privileges: process.privileges,
+        rlimits: process.rlimits,
+        oom: process.oom,
+        sched: process.sched,
+    })
+}
+
+/// What comes of `process`.
+struct ProcessPlan {
+    process: process::Plan,
+    privileges: privileges::Plan,
+    rlimits: rlimits::Plan,
+    oom: oom::Plan,
+    sched: sched::Plan,
+    terminal: bool,
+    size: Option<oci::ConsoleSize>,
+}
+
+fn plan_process(raw: &oci::Process, facts: &HostFacts, faults: &mut Faults) -> ProcessPlan {
+    let oci::Process {
+        terminal,
+        console_size,
+        user,
+        args,
+        env,
+        cwd,
+        capabilities,
+        rlimits,
+        no_new_privileges,
+        apparmor_profile,
+        oom_score_adj,
+        scheduler,
+        selinux_label,
+        io_priority,
+        exec_cpu_affinity,
+    } = raw;
+    for (at, present) in [
+        ("process.apparmorProfile", !apparmor_profile.is_empty()),
+        ("process.selinuxLabel", !selinux_label.is_empty()),
+        ("process.execCPUAffinity", exec_cpu_affinity.is_some()),
+    ] {
+        if present {
+            faults.unsupported(at);
+        }
+    }
+    ProcessPlan {
+        process: process::plan(args, env, cwd, faults),
+        privileges: privileges::plan(
+            user,
+            capabilities.as_ref(),
+            *no_new_privileges,
+            facts.last_capability,
+            faults,
+        ),
+        rlimits: rlimits::plan(rlimits, faults),
+        oom: oom::plan(*oom_score_adj, faults),
+        sched: sched::plan(scheduler.as_ref(), io_priority.as_ref(), faults),
+        terminal: *terminal,
+        size: console_size.clone(),
+    }
+}
+
+/// What comes of `linux` and `mounts`.
+struct LinuxPlan {
+    namespaces: namespaces::Plan,
+    time: time::Plan,
+    mounts: mounts::Plan,
+    devices: devices::Plan,
+    mask: mask::Plan,
+    sysctl: sysctl::Plan,
+    cgroup: cgroup::Plan,
+    memory_policy: memory_policy::Plan,
+    personality: personality::Plan,
+    rootfs_propagation: String,
+}
+
+fn plan_linux(
+    raw: &oci::Linux,
+    mounts: &[oci::Mount],
+    inputs: &Inputs<'_>,
+    facts: &HostFacts,
+    faults: &mut Faults,
+) -> Result<LinuxPlan> {
+    let oci::Linux {
+        uid_mappings,
+        gid_mappings,
+        sysctl,
+        resources,
+        cgroups_path,
+        namespaces,
+        devices,
+        net_devices,
+        seccomp,
+        rootfs_propagation,
+        masked_paths,
+        readonly_paths,
+        mount_label,
+        intel_rdt,
+        memory_policy,
+        personality,
+        time_offsets,
+    } = raw;
+    for (at, present) in [
+        ("linux.uidMappings", !uid_mappings.is_empty()),
+        ("linux.gidMappings", !gid_mappings.is_empty()),
+        ("linux.netDevices", !net_devices.is_empty()),
+        ("linux.seccomp", seccomp.is_some()),
+        ("linux.mountLabel", !mount_label.is_empty()),
+        ("linux.intelRdt", intel_rdt.is_some()),
+    ] {
+        if present {
+            faults.unsupported(at);
+        }
+    }
+    let namespaces = namespaces::plan(namespaces, faults);
+    let cgroup = cgroup::plan(&facts.cgroups, inputs.id, cgroups_path, resources.as_ref(), devices, faults)?;
+    let shown = cgroup::shown(&cgroup.cgroup, &namespaces.cgroup);
+    let mounts = mounts::plan(mounts, inputs.bundle, &namespaces.mount, &shown, faults);
+    // A path that can't be looked at is told when it is opened.
+    let other = |path: &Path| sysctl::is_other_network(path, facts.network_namespace).unwrap_or(true);
+    Ok(LinuxPlan {
+        time: time::plan(&namespaces.time, time_offsets, faults),
+        devices: devices::plan(devices, mounts::brings_dev(&mounts), faults),
+        mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, faults),
+        sysctl: sysctl::plan(sysctl, &namespaces, other, faults),
+        memory_policy: memory_policy::plan(memory_policy.as_ref(), faults),
+        personality: personality::plan(personality.as_ref(), faults),
+        rootfs_propagation: rootfs_propagation.clone(),
+        namespaces,
+        mounts,
+        cgroup,
+    })
+}

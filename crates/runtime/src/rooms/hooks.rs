@@ -1,0 +1,264 @@
+//! `hooks`: programs of the caller that run at six points of a container's life.
+use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::faults::Faults;
+use crate::{Error, Kind, Result};
+
+/// When a hook runs, see "Lifecycle" in the specification's runtime.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// By the runtime, when the namespaces are there (deprecated in favour of the next three).
+    Prestart,
+    /// By the runtime, after `prestart`.
+    CreateRuntime,
+    /// In the container's namespaces, before its root is entered.
+    CreateContainer,
+    /// In the container, before its program.
+    StartContainer,
+    /// By the runtime, when the program runs.
+    Poststart,
+    /// By the runtime, when the container is deleted.
+    Poststop,
+}
+
+impl Stage {
+    /// The name in config.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Prestart => "prestart",
+            Stage::CreateRuntime => "createRuntime",
+            Stage::CreateContainer => "createContainer",
+            Stage::StartContainer => "startContainer",
+            Stage::Poststart => "poststart",
+            Stage::Poststop => "poststop",
+        }
+    }
+}
+
+/// All hooks by stage.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Plan(oci::Hooks);
+
+/// Checks the hooks.
+pub fn plan(hooks: Option<&oci::Hooks>, faults: &mut Faults) -> Plan {
+    let plan = Plan(hooks.cloned().unwrap_or_default());
+    for stage in [
+        Stage::Prestart,
+        Stage::CreateRuntime,
+        Stage::CreateContainer,
+        Stage::StartContainer,
+        Stage::Poststart,
+        Stage::Poststop,
+    ] {
+        for (index, hook) in plan.of(stage).iter().enumerate() {
+            let oci::Hook { path, args: _, env: _, timeout } = hook;
+            let at = format!("hooks.{}[{index}]", stage.name());
+            if path.is_empty() {
+                faults.add(format!("{at}.path"), "hook path must not be empty");
+            }
+            if timeout.is_some_and(|t| t <= 0) {
+                faults.add(format!("{at}.timeout"), "hook timeout must be greater than zero");
+            }
+        }
+    }
+    plan
+}
+
+impl Plan {
+    /// The hooks of one stage.
+    pub fn of(&self, stage: Stage) -> &[oci::Hook] {
+        match stage {
+            Stage::Prestart => &self.0.prestart,
+            Stage::CreateRuntime => &self.0.create_runtime,
+            Stage::CreateContainer => &self.0.create_container,
+            Stage::StartContainer => &self.0.start_container,
+            Stage::Poststart => &self.0.poststart,
+            Stage::Poststop => &self.0.poststop,
+        }
+    }
+
+    /// Those that other commands than `create` run.
+    pub fn later(&self) -> Plan {
+        let (poststart, poststop) = (self.0.poststart.clone(), self.0.poststop.clone());
+        Plan(oci::Hooks { poststart, poststop, ..oci::Hooks::default() })
+    }
+
+    /// Whether the runtime has hooks to run while the container is made.
+    pub fn wait_for_runtime(&self) -> bool {
+        !self.of(Stage::Prestart).is_empty() || !self.of(Stage::CreateRuntime).is_empty()
+    }
+}
+
+/// The environment of a hook that names none.
+#[derive(Clone, Copy, Debug)]
+pub enum DefaultEnv<'a> {
+    /// That of the caller of the runtime.
+    Inherit,
+    /// These variables and no others.
+    Only(&'a [std::ffi::CString]),
+}
+
+/// Runs the hooks of a stage one after the other, each with the state of the container on its
+/// standard input. The first that fails ends the row, but for `poststop`, where all run and the
+/// first failure is told.
+pub fn run(plan: &Plan, stage: Stage, state: &oci::HookState, env: DefaultEnv<'_>) -> Result<()> {
+    let mut first = Ok(());
+    if plan.of(stage).is_empty() {
+        return first;
+    }
+    let input =
+        serde_json::to_vec(state).map_err(|e| Error::new(Kind::System, format!("state for hooks: {e}")))?;
+    for (index, hook) in plan.of(stage).iter().enumerate() {
+        if let Err(text) = run_one(hook, &input, env) {
+            let text = format!("error running {} hook #{index}: {text}", stage.name());
+            let error = Error::new(Kind::System, text).hint(format!("the hook is {}", hook.path));
+            if stage != Stage::Poststop {
+                return Err(error);
+            }
+            first = first.and(Err(error));
+        }
+    }
+    first
+}
+
+fn run_one(hook: &oci::Hook, input: &[u8], env: DefaultEnv<'_>) -> Result<(), String> {
+    let mut command = Command::new(&hook.path);
+    if let Some((name, rest)) = hook.args.split_first() {
+        std::os::unix::process::CommandExt::arg0(&mut command, name);
+        command.args(rest);
+    }
+    set_env(&mut command, hook, env);
+    // A group of its own, so that a hook that takes too long ends with all that it started.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    sys::process::die_with_parent(&mut command);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| {
+        let errno = sys::Errno::from_io_error(&e).unwrap_or(sys::Errno::IO);
+        format!("fork/exec {}: {}", hook.path, sys::errno_text(errno))
+    })?;
+    // A state of some KiB fits in the pipe; a hook that does not read it is none of our business.
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input).ok();
+    }
+    let deadline = hook
+        .timeout
+        .and_then(|t| u64::try_from(t).ok())
+        .map(|t| (t, Instant::now() + Duration::from_secs(t)));
+    let output = collect(&mut child, deadline.map(|(_, at)| at));
+    let Some((stdout, stderr)) = output else {
+        let group = i32::try_from(child.id()).unwrap_or(i32::MAX);
+        sys::process::kill_group(group);
+        child.wait().ok();
+        let seconds = deadline.map_or(0, |(t, _)| t);
+        return Err(format!("hook ran past specified timeout of {seconds}.0s"));
+    };
+    let status = child.wait().map_err(|e| e.to_string())?;
+    if status.success() {
+        return Ok(());
+    }
+    let how = match std::os::unix::process::ExitStatusExt::signal(&status) {
+        Some(signal) => format!("signal: {signal}"),
+        None => format!("exit status {}", status.code().unwrap_or(-1)),
+    };
+    Err(format!("{how}, stdout: {stdout}, stderr: {stderr}"))
+}
+
+fn set_env(command: &mut Command, hook: &oci::Hook, default: DefaultEnv<'_>) {
+    use std::os::unix::ffi::OsStrExt;
+    let pair = |command: &mut Command, text: &[u8]| {
+        let at = text.iter().position(|&b| b == b'=').unwrap_or(text.len());
+        let (name, value) = (text.get(..at).unwrap_or(&[]), text.get(at + 1..).unwrap_or(&[]));
+        if !name.is_empty() {
+            command.env(std::ffi::OsStr::from_bytes(name), std::ffi::OsStr::from_bytes(value));
+        }
+    };
+    match default {
+        _ if !hook.env.is_empty() => {
+            command.env_clear();
+            hook.env.iter().for_each(|text| pair(command, text.as_bytes()));
+        }
+        DefaultEnv::Inherit => {}
+        DefaultEnv::Only(list) => {
+            command.env_clear();
+            list.iter().for_each(|text| pair(command, text.to_bytes()));
+        }
+    }
+}
+
+/// How much of a hook's output is kept for an error message.
+const OUTPUT: usize = 16 << 10;
+
+/// Reads both streams until they end, or returns `None` at the deadline. A process that the hook has
+/// left behind with a stream open does not keep the runtime once the hook itself is gone.
+fn collect(child: &mut std::process::Child, deadline: Option<Instant>) -> Option<(String, String)> {
+    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let pidfd = sys::signal::open_process(i32::try_from(child.id()).unwrap_or(i32::MAX)).ok();
+    let mut gone = false;
+    while (out.is_some() || err.is_some()) || (!gone && pidfd.is_some()) {
+        let left = match deadline {
+            _ if gone => 0,
+            None => -1,
+            Some(at) => {
+                i64::try_from(at.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(i64::MAX)
+            }
+        };
+        let fds = [
+            out.as_ref().map(AsFd::as_fd),
+            err.as_ref().map(AsFd::as_fd),
+            pidfd.as_ref().filter(|_| !gone).map(AsFd::as_fd),
+        ];
+        let [read_out, read_err, ended] = sys::process::poll(fds, left).ok()?;
+        if read_out && !more(&mut out, &mut stdout) {
+            out = None;
+        }
+        if read_err && !more(&mut err, &mut stderr) {
+            err = None;
+        }
+        if !read_out && !read_err && gone {
+            break;
+        }
+        gone |= ended;
+        if !gone && deadline.is_some_and(|at| Instant::now() >= at) {
+            return None;
+        }
+    }
+    let text = |data: Vec<u8>| String::from_utf8_lossy(&data).into_owned();
+    Some((text(stdout), text(stderr)))
+}
+
+/// Reads once; false when the stream has ended.
+fn more(stream: &mut Option<impl std::io::Read>, into: &mut Vec<u8>) -> bool {
+    let mut buffer = [0u8; 4096];
+    match stream.as_mut().map(|s| s.read(&mut buffer)) {
+        Some(Ok(n)) if n > 0 => {
+            let room = OUTPUT.saturating_sub(into.len()).min(n);
+            into.extend_from_slice(buffer.get(..room).unwrap_or(&[]));
+            true
+        }
+        Some(Err(e)) if e.kind() == std::io::ErrorKind::Interrupted => true,
+        _ => false,
+    }
+}
+
+/// The state of a container as hooks get it.
+pub fn state(
+    id: &str,
+    status: &str,
+    pid: i32,
+    bundle: &Path,
+    annotations: &std::collections::BTreeMap<String, String>,
+) -> oci::HookState {
+    oci::HookState {
+        oci_version: crate::OCI_VERSION.to_owned(),
+        id: id.to_owned(),
+        status: status.to_owned(),
+        pid,
+        bundle: bundle.display().to_string(),
+        annotations: annotations.clone(),
+    }
+}

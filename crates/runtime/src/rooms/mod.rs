@@ -1,0 +1,31 @@
+//! One file for one concern of config.json.
+//!
+//! A room holds its part of the plan and the functions that decide it (`plan`,
+//! pure) and carry it out (`host_*` in the runtime process, `init_*` in the
+//! container's first process). A room never calls another room: what is done
+//! when is for `host.rs` and `init.rs` to say.
+
+pub mod cgroup;
+pub mod copyup;
+pub mod devices;
+pub mod fds;
+pub mod hooks;
+pub mod keyring;
+pub mod mask;
+pub mod memory_policy;
+pub mod mount_options;
+pub mod mounts;
+pub mod namespaces;
+pub mod oom;
+pub mod personality;
+pub mod pid_file;
+pub mod privileges;
+pub mod process;
+pub mod rlimits;
+pub mod rootfs;
+pub mod sched;
+pub mod signals;
+pub mod sysctl;
+pub mod terminal;
+pub mod time;
+pub mod uts;

@@ -1,0 +1,428 @@
+//! `mounts`: what is mounted in the container, in the order of the config.
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::error::On;
+use crate::faults::Faults;
+use crate::rooms::mount_options::{self, Depth, Options};
+use crate::rooms::namespaces::Namespace;
+use crate::{Error, Kind, Result};
+use sys::mount::{Change, attr};
+use sys::root::RootDir;
+
+/// One mount, decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its path in the container, as the config has it.
+    destination: String,
+    /// The same, relative to the root and without `.` and `..`.
+    path: PathBuf,
+    source: String,
+    what: What,
+    options: Options,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    /// A file or directory of the host.
+    Bind(PathBuf, Depth),
+    /// A new instance of a file system.
+    New(String),
+    /// The container's cgroups.
+    Cgroup(Vec<CgroupDir>),
+}
+
+/// One hierarchy in a `cgroup` mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupDir {
+    /// Its directory below the mount; empty for v2, which is the mount itself.
+    pub name: String,
+    /// The container's directory in it, on the host.
+    pub source: PathBuf,
+    /// Names that lead to the same hierarchy (`cpu` and `cpuacct` for `cpu,cpuacct`).
+    pub links: Vec<String>,
+}
+
+/// All mounts, in order.
+pub type Plan = Vec<Mount>;
+
+/// Decides the mounts. `cgroups` are what a mount of type `cgroup` shows.
+pub fn plan(
+    list: &[oci::Mount],
+    bundle: &Path,
+    namespace: &Namespace,
+    cgroups: &[CgroupDir],
+    faults: &mut Faults,
+) -> Plan {
+    if !namespace.is_private() && !list.is_empty() {
+        faults.add("mounts", "unable to mount anything without a private MNT namespace");
+    }
+    let mut plan = Plan::new();
+    for (index, mount) in list.iter().enumerate() {
+        let at = format!("mounts[{index}]");
+        if let Some(mount) = plan_one(mount, &at, bundle, cgroups, faults) {
+            plan.push(mount);
+        }
+    }
+    plan
+}
+
+fn plan_one(
+    raw: &oci::Mount,
+    at: &str,
+    bundle: &Path,
+    cgroups: &[CgroupDir],
+    faults: &mut Faults,
+) -> Option<Mount> {
+    let oci::Mount { destination, r#type, source, options, uid_mappings, gid_mappings } = raw;
+    let options = mount_options::parse(options);
+    if options.idmap || !uid_mappings.is_empty() || !gid_mappings.is_empty() {
+        faults.add(at, "id-mapped mounts are not supported yet");
+    }
+    if [destination, r#type, source].iter().any(|text| text.contains('\0')) {
+        faults.add(at, "mount field contains null byte");
+    }
+    if !destination.starts_with('/') {
+        log::warn!("mount destination {destination} is not absolute: it is taken as relative to /");
+    }
+    let path = sys::root::clean(Path::new(destination));
+    if path.as_os_str().is_empty() {
+        faults
+            .add(format!("{at}.destination"), format!("mountpoint {destination:?} is on the top of rootfs"));
+    }
+    let what = match (options.bind, r#type.as_str()) {
+        (Some(depth), _) => {
+            if !options.data.is_empty() || !options.superblock.is_empty() {
+                let text = "bind mounts cannot have any filesystem-specific options applied";
+                faults.add(format!("{at}.options"), text);
+            }
+            What::Bind(bundle.join(source), depth)
+        }
+        (None, "bind") => {
+            faults.add(format!("{at}.options"), "a mount of type bind needs the option bind or rbind");
+            return None;
+        }
+        (None, "cgroup" | "cgroup2") => What::Cgroup(cgroups.to_vec()),
+        (None, "") => {
+            faults.add(format!("{at}.type"), "a mount without the option bind needs a type");
+            return None;
+        }
+        (None, kind) => What::New(kind.to_owned()),
+    };
+    if options.copy_up && !matches!(&what, What::New(kind) if kind == "tmpfs") {
+        faults.add(format!("{at}.options"), "tmpcopyup is for mounts of type tmpfs");
+    }
+    Some(Mount { destination: destination.clone(), path, source: source.clone(), what, options })
+}
+
+/// Whether `/dev` is the caller's own: then nothing is made in it.
+pub fn brings_dev(plan: &Plan) -> bool {
+    plan.iter().any(|m| matches!(m.what, What::Bind(..)) && m.path == Path::new("dev"))
+}
+
+/// Mounts everything below `root`.
+pub fn init_mount(plan: &Plan, root: &RootDir) -> Result<()> {
+    let root_path = if plan.is_empty() { PathBuf::new() } else { sys::file::path_of(root.as_fd())? };
+    for mount in plan {
+        let done = match &mount.what {
+            What::Bind(source, depth) => bind(mount, source, *depth, root, &root_path),
+            What::New(kind) => new_filesystem(mount, kind, root, &root_path),
+            What::Cgroup(dirs) => cgroup(mount, dirs, root, &root_path),
+        };
+        done.map_err(|e| {
+            e.context(format!("error mounting {:?} to rootfs at {:?}", mount.source, mount.destination))
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes those mounts read-only that had to be written until now: each tmpfs, and `/dev`.
+pub fn init_seal(plan: &Plan, root: &RootDir) -> Result<()> {
+    for mount in plan.iter().filter(|m| is_sealed_late(m)) {
+        let fd =
+            root.open_path(&mount.path).on(|| format!("remounting {:?} read-only", mount.destination))?;
+        let change = Change { set: attr::RDONLY, clear: 0 };
+        sys::mount::set_attributes(fd.as_fd(), change, None, false)
+            .on(|| format!("remounting {:?} read-only", mount.destination))?;
+    }
+    Ok(())
+}
+
+/// Read-only, but filled by others first: devices, mount points of later mounts.
+fn is_sealed_late(mount: &Mount) -> bool {
+    let readonly = mount.options.change.set & attr::RDONLY != 0;
+    let filled = matches!(&mount.what, What::New(kind) if kind == "tmpfs" || mount.path == Path::new("dev"));
+    readonly && filled
+}
+
+fn bind(mount: &Mount, source: &Path, depth: Depth, root: &RootDir, root_path: &Path) -> Result<()> {
+    let tree =
+        sys::mount::clone_tree(sys::file::CWD, source, depth == Depth::All).map_err(|e| match e.errno {
+            sys::Errno::NOENT | sys::Errno::NOTDIR => {
+                let text = format!("open {}: {}", source.display(), sys::errno_text(e.errno));
+                Error::new(Kind::Invalid, format!("failed to fulfil mount request: {text}"))
+            }
+            _ => e.into(),
+        })?;
+    let is_dir = sys::file::is_dir(&sys::file::stat_fd(tree.as_fd())?);
+    let target = open_target(mount, root, root_path, !is_dir, Some(tree.as_fd()))?;
+    change_bind(tree.as_fd(), &mount.options)?;
+    finish(mount, tree.as_fd(), target.as_fd(), is_dir)
+}
+
+/// The attributes asked for are the only ones the mount has afterwards, as with `mount -o bind,…`. A
+/// mount that came with attributes which may not be cleared keeps them: then the rest is added to them.
+fn change_bind(tree: BorrowedFd<'_>, options: &Options) -> Result<()> {
+    if options.change.is_empty() {
+        return Ok(());
+    }
+    let all = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
+    let Change { set, clear } = options.change;
+    match sys::mount::set_attributes(tree, Change { set, clear: clear | all & !set }, None, false) {
+        Err(e) if e.errno == sys::Errno::PERM => {
+            sys::mount::set_attributes(tree, options.change, None, false)
+                .on(|| "failed to set user-requested vfs flags on bind-mount".to_owned())
+        }
+        other => Ok(other?),
+    }
+}
+
+fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir, root_path: &Path) -> Result<()> {
+    let target = match kind {
+        "proc" | "sysfs" => open_plain_dir(mount, kind, root)?,
+        _ => open_target(mount, root, root_path, false, None)?,
+    };
+    let mut attributes = mount.options.change.set;
+    if is_sealed_late(mount) {
+        attributes &= !attr::RDONLY;
+    }
+    let filesystem = sys::mount::NewFs::open(kind).map_err(|e| wrap_unknown_type(kind, e))?;
+    if !mount.source.is_empty() {
+        filesystem.set("source", &mount.source)?;
+    }
+    for flag in &mount.options.superblock {
+        filesystem.flag(flag)?;
+    }
+    if kind == "tmpfs" && !mount.options.data.iter().any(|(name, _)| name == "mode") {
+        // What it covers is a directory whose mode the image has chosen.
+        let mode = sys::file::stat_fd(target.as_fd())?.st_mode & 0o7777;
+        filesystem.set("mode", &format!("{mode:04o}"))?;
+    }
+    for (name, value) in &mount.options.data {
+        match value {
+            Some(value) => filesystem.set(name, value)?,
+            None => filesystem.flag(name)?,
+        }
+    }
+    let tree = filesystem.mount(attributes)?;
+    if mount.options.copy_up {
+        crate::rooms::copyup::init_copy(target.as_fd(), tree.as_fd())?;
+    }
+    finish(mount, tree.as_fd(), target.as_fd(), true)
+}
+
+fn wrap_unknown_type(kind: &str, e: sys::Error) -> Error {
+    let error = Error::from(e.clone());
+    if e.errno == sys::Errno::NODEV {
+        return error.hint(format!("this kernel has no file system of type {kind:?}"));
+    }
+    error
+}
+
+/// Shows the container its own cgroups. They are bound, not mounted anew: a new mount of cgroup2 from
+/// another cgroup namespace takes milliseconds, and a bind shows the same.
+fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir, root_path: &Path) -> Result<()> {
+    let target = open_target(mount, root, root_path, false, None)?;
+    let attributes = Change { set: mount.options.change.set, clear: mount.options.change.clear };
+    if let [CgroupDir { name, source, links: _ }] = dirs
+        && name.is_empty()
+    {
+        let tree = sys::mount::clone_tree(sys::file::CWD, source, false)?;
+        sys::mount::set_attributes(tree.as_fd(), attributes, None, false)?;
+        return finish(mount, tree.as_fd(), target.as_fd(), true);
+    }
+    let filesystem = sys::mount::NewFs::open("tmpfs")?;
+    filesystem.set("source", "tmpfs")?;
+    filesystem.set("mode", "755")?;
+    let tree = filesystem.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
+    for dir in dirs {
+        sys::file::mkdir_at(tree.as_fd(), &dir.name, 0o755)?;
+        for link in &dir.links {
+            sys::root::symlink_at(&dir.name, tree.as_fd(), Path::new(link))?;
+        }
+    }
+    finish(mount, tree.as_fd(), target.as_fd(), true)?;
+    for dir in dirs {
+        // The tmpfs is new, and nobody but us can have changed it.
+        let place = sys::root::open_child(tree.as_fd(), Path::new(&dir.name))?;
+        let bound = sys::mount::clone_tree(sys::file::CWD, &dir.source, false)?;
+        sys::mount::set_attributes(bound.as_fd(), attributes, None, false)?;
+        sys::mount::attach(bound.as_fd(), place.as_fd())?;
+    }
+    Ok(sys::mount::set_attributes(tree.as_fd(), attributes, None, false)?)
+}
+
+/// Attaches the mount and gives it what can only be given in place.
+fn finish(mount: &Mount, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, is_dir: bool) -> Result<()> {
+    sys::mount::attach(tree, target).map_err(|e| {
+        let error = Error::from(e);
+        if is_dir == target_is_dir(target) {
+            return error;
+        }
+        // The kernel says ENOTDIR for either way round.
+        let (from, to) = if is_dir { ("a directory", "a file") } else { ("a file", "a directory") };
+        error.hint(format!("the source is {from}, but {:?} is {to}", mount.destination))
+    })?;
+    for (propagation, recursive) in &mount.options.propagation {
+        sys::mount::set_attributes(tree, Change::default(), Some(*propagation), *recursive)?;
+    }
+    if !mount.options.recursive.is_empty() {
+        sys::mount::set_attributes(tree, mount.options.recursive, None, true)?;
+    }
+    Ok(())
+}
+
+fn target_is_dir(target: BorrowedFd<'_>) -> bool {
+    sys::file::stat_fd(target).is_ok_and(|stat| sys::file::is_dir(&stat))
+}
+
+/// Opens the place to mount on, made if it is missing.
+fn open_target(
+    mount: &Mount,
+    root: &RootDir,
+    root_path: &Path,
+    is_file: bool,
+    source: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd> {
+    let target = match root.open_path(&mount.path) {
+        Err(e) if e.errno == sys::Errno::NOENT && is_file => root.create_file(&mount.path, 0o644),
+        Err(e) if e.errno == sys::Errno::NOENT => root.mkdir_all(&mount.path, 0o755),
+        other => other,
+    }
+    .on(|| format!("create mountpoint for {} mount", mount.destination))?;
+    let real = sys::file::path_of(target.as_fd())?;
+    let inside = real.strip_prefix(root_path).map_err(|_| {
+        let text = format!("mountpoint {:?} is outside of rootfs {:?}", real.display(), root_path.display());
+        Error::new(Kind::System, text)
+    })?;
+    if inside.as_os_str().is_empty() {
+        let text = format!("mountpoint {:?} is on the top of rootfs", mount.destination);
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    check_over_proc(&mount.destination, inside, source)?;
+    Ok(target)
+}
+
+/// What lxcfs may put over files of procfs.
+const PROC_FILES: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
+];
+
+/// Refuses a mount that would pass something else off as procfs (CVE-2019-16884): labels and limits
+/// are written there. `inside` is the real path in the root, symlinks of the image resolved.
+fn check_over_proc(destination: &str, inside: &Path, source: Option<BorrowedFd<'_>>) -> Result<()> {
+    let Ok(below) = inside.strip_prefix("proc") else {
+        return Ok(());
+    };
+    let text = if below.as_os_str().is_empty() {
+        let is_proc = match source {
+            Some(fd) => sys::mount::fs_magic(fd)? == sys::mount::PROC_MAGIC,
+            None => false,
+        };
+        if is_proc {
+            return Ok(());
+        }
+        format!("{destination:?} cannot be mounted because it is not of type proc")
+    } else if PROC_FILES.iter().any(|file| below == Path::new(file)) {
+        return Ok(());
+    } else {
+        format!("{destination:?} cannot be mounted because it is inside /proc")
+    };
+    Err(Error::new(Kind::Invalid, text))
+}
+
+/// Opens the place for procfs or sysfs, which must be what it seems: a symlink on the way would put
+/// the real one elsewhere and leave the image's own in its place (CVE-2023-27561).
+fn open_plain_dir(mount: &Mount, kind: &str, root: &RootDir) -> Result<OwnedFd> {
+    let plain = |e: &sys::Error| matches!(e.errno, sys::Errno::LOOP | sys::Errno::NOTDIR);
+    let made = match root.open_plain_dir(&mount.path) {
+        Err(e) if e.errno == sys::Errno::NOENT => {
+            root.mkdir_all(&mount.path, 0o755).and_then(|_| root.open_plain_dir(&mount.path))
+        }
+        other => other,
+    };
+    made.map_err(|e| {
+        if plain(&e) {
+            let text = format!("filesystem {kind:?} must be mounted on ordinary directory");
+            return Error::new(Kind::Invalid, text);
+        }
+        e.into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(mount: oci::Mount) -> Vec<String> {
+        let mut faults = Faults::default();
+        plan(&[mount], Path::new("/b"), &Namespace::New, &[], &mut faults);
+        faults.texts()
+    }
+
+    fn mount(destination: &str, kind: &str, options: &[&str]) -> oci::Mount {
+        oci::Mount {
+            destination: destination.into(),
+            r#type: kind.into(),
+            source: "s".into(),
+            options: options.iter().map(|o| (*o).to_owned()).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn faults_name_the_mount() {
+        let none: [&str; 0] = [];
+        assert_eq!(texts(mount("/x", "tmpfs", &["ro", "size=1k"])), none);
+        assert_eq!(
+            texts(mount("/x", "none", &["bind", "size=1k"])),
+            ["bind mounts cannot have any filesystem-specific options applied (mounts[0].options)"]
+        );
+        assert_eq!(
+            texts(mount("/", "tmpfs", &[])),
+            ["mountpoint \"/\" is on the top of rootfs (mounts[0].destination)"]
+        );
+        assert_eq!(
+            texts(mount("/x", "tmpfs", &["idmap"])),
+            ["id-mapped mounts are not supported yet (mounts[0])"]
+        );
+        assert_eq!(texts(mount("/x", "", &[])).len(), 1);
+    }
+
+    #[test]
+    fn sources_are_relative_to_the_bundle() {
+        let list = [mount("rel/../x", "none", &["rbind"])];
+        let plan = plan(&list, Path::new("/b"), &Namespace::New, &[], &mut Faults::default());
+        assert_eq!(plan[0].what, What::Bind("/b/s".into(), Depth::All));
+        assert_eq!(plan[0].path, Path::new("x"));
+    }
+
+    #[test]
+    fn only_procfs_goes_over_proc() {
+        for (inside, ok) in
+            [("data", true), ("proc", false), ("proc/meminfo", true), ("proc/self", false), ("process", true)]
+        {
+            assert_eq!(check_over_proc("/d", Path::new(inside), None).is_ok(), ok, "{inside}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `linux.namespaces`: which are new, which are joined, which stay the caller's.
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use crate::Result;
+use crate::error::On;
+use crate::faults::Faults;
+use sys::ns::flag;
+
+/// What happens to one namespace of the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespace {
+    /// It is the caller's.
+    #[default]
+    Inherit,
+    /// It is made for the container.
+    New,
+    /// It is the one that this file refers to.
+    Join(PathBuf),
+}
+
+impl Namespace {
+    /// Whether the container does not share the caller's.
+    pub fn is_private(&self) -> bool {
+        *self != Namespace::Inherit
+    }
+}
+
+/// All namespaces of the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// `pid`.
+    pub pid: Namespace,
+    /// `network`.
+    pub network: Namespace,
+    /// `mount`.
+    pub mount: Namespace,
+    /// `ipc`.
+    pub ipc: Namespace,
+    /// `uts`.
+    pub uts: Namespace,
+    /// `cgroup`.
+    pub cgroup: Namespace,
+    /// `time`.
+    pub time: Namespace,
+}
+
+/// Decides the namespaces from the list of the config.
+pub fn plan(list: &[oci::Namespace], faults: &mut Faults) -> Plan {
+    let mut plan = Plan::default();
+    for (index, namespace) in list.iter().enumerate() {
+        let oci::Namespace { r#type, path } = namespace;
+        let at = format!("linux.namespaces[{index}]");
+        let place = match r#type.as_str() {
+            "pid" => &mut plan.pid,
+            "network" => &mut plan.network,
+            "mount" => &mut plan.mount,
+            "ipc" => &mut plan.ipc,
+            "uts" => &mut plan.uts,
+            "cgroup" => &mut plan.cgroup,
+            "time" => &mut plan.time,
+            "user" => {
+                faults.add(at, "user namespaces are not supported yet");
+                continue;
+            }
+            _ => {
+                faults.add(at, format!("namespace {{{:?} {path:?}}} does not exist", r#type));
+                continue;
+            }
+        };
+        if place.is_private() {
+            faults.add(at, format!("malformed spec file: duplicated ns {{{:?} {path:?}}}", r#type));
+            continue;
+        }
+        *place = if path.is_empty() { Namespace::New } else { Namespace::Join(PathBuf::from(path)) };
+    }
+    plan
+}
+
+/// The namespaces to join, opened by the host process before anything else can move their files.
+#[derive(Debug, Default)]
+pub struct Joins {
+    /// The PID namespace, which only a later child can be in.
+    pub pid: Option<OwnedFd>,
+    /// The others with their flags, in the order in which they are joined: the mount namespace is
+    /// last, so that nothing is looked up in it before the rest is in place.
+    pub others: Vec<(u64, OwnedFd)>,
+}
+
+/// Opens the namespaces that are joined by path.
+pub fn host_open(plan: &Plan) -> Result<Joins> {
+    let open = |namespace: &Namespace| match namespace {
+        Namespace::Join(path) => {
+            sys::file::open(path).on(|| "joining a namespace of linux.namespaces".to_owned()).map(Some)
+        }
+        Namespace::Inherit | Namespace::New => Ok(None),
+    };
+    let mut joins = Joins { pid: open(&plan.pid)?, others: Vec::new() };
+    for (kind, namespace) in [
+        (flag::NET, &plan.network),
+        (flag::IPC, &plan.ipc),
+        (flag::UTS, &plan.uts),
+        (flag::TIME, &plan.time),
+        (flag::CGROUP, &plan.cgroup),
+        (flag::MOUNT, &plan.mount),
+    ] {
+        if let Some(fd) = open(namespace)? {
+            joins.others.push((kind, fd));
+        }
+    }
+    Ok(joins)
+}
+
+/// Joins all but the PID namespace.
+pub fn init_join(joins: &Joins) -> Result<()> {
+    for (kind, fd) in &joins.others {
+        sys::ns::enter(fd.as_fd(), *kind).on(|| "joining a namespace of linux.namespaces".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Makes the new cgroup namespace: its root is the cgroup that init is in by now.
+pub fn init_new_cgroup(plan: &Plan) -> Result<()> {
+    if plan.cgroup == Namespace::New {
+        sys::ns::unshare(flag::CGROUP)?;
+    }
+    Ok(())
+}
+
+/// Brings the loopback device of a new network namespace up.
+pub fn init_loopback(plan: &Plan) -> Result<()> {
+    if plan.network == Namespace::New {
+        sys::sock::loopback_up()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(kind: &str, path: &str) -> oci::Namespace {
+        oci::Namespace { r#type: kind.into(), path: path.into() }
+    }
+
+    #[test]
+    fn new_joined_and_inherited() {
+        let mut faults = Faults::default();
+        let plan = plan(&[namespace("pid", ""), namespace("network", "/proc/1/ns/net")], &mut faults);
+        assert_eq!(plan.pid, Namespace::New);
+        assert_eq!(plan.network, Namespace::Join("/proc/1/ns/net".into()));
+        assert_eq!(plan.mount, Namespace::Inherit);
+        assert!(faults.into_result().is_ok());
+    }
+
+    #[test]
+    fn faults_have_the_known_words() {
+        let mut faults = Faults::default();
+        plan(&[namespace("bogus", ""), namespace("pid", ""), namespace("pid", "")], &mut faults);
+        assert_eq!(
+            faults.to_string(),
+            "namespace {\"bogus\" \"\"} does not exist (linux.namespaces[0]); \
+             malformed spec file: duplicated ns {\"pid\" \"\"} (linux.namespaces[2])"
+        );
+    }
+}

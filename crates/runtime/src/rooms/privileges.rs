@@ -1,0 +1,187 @@
+//! `process.user`, `process.capabilities`, `process.noNewPrivileges`: what the program may do.
+use std::collections::BTreeSet;
+
+use crate::faults::Faults;
+use crate::{Error, Result};
+use sys::cred::{self, Capabilities};
+
+/// Ids, groups, capabilities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The user's number in the container.
+    pub uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    /// Mode bits that new files don't get.
+    pub umask: u32,
+    capabilities: Capabilities,
+    last_capability: u32,
+    no_new_privileges: bool,
+}
+
+/// Capabilities by name, without `CAP_`; the place in the list is the number. See capabilities(7).
+pub const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// Decides user and capabilities. Unknown capabilities are warned of and left out, as runc does.
+pub fn plan(
+    user: &oci::User,
+    capabilities: Option<&oci::Capabilities>,
+    no_new_privileges: bool,
+    last_capability: u32,
+    faults: &mut Faults,
+) -> Plan {
+    let oci::User { uid, gid, umask, additional_gids } = user;
+    for (at, id) in [("process.user.uid", *uid), ("process.user.gid", *gid)] {
+        if id == u32::MAX {
+            faults.add(at, "id 4294967295 stands for no id at all");
+        }
+    }
+    Plan {
+        uid: *uid,
+        gid: *gid,
+        groups: additional_gids.clone(),
+        umask: umask.map_or(0o022, |mask| mask & 0o777),
+        capabilities: capabilities.map(|c| plan_capabilities(c, last_capability)).unwrap_or_default(),
+        last_capability,
+        no_new_privileges,
+    }
+}
+
+fn plan_capabilities(raw: &oci::Capabilities, last: u32) -> Capabilities {
+    let oci::Capabilities { bounding, effective, inheritable, permitted, ambient } = raw;
+    let mut unknown = BTreeSet::new();
+    let mut set = |names: &[String]| {
+        let mut bits = 0u64;
+        for name in names {
+            let known = name.strip_prefix("CAP_").and_then(|bare| {
+                (0u32..).zip(CAPABILITIES).find(|(_, known)| *known == bare).map(|(number, _)| number)
+            });
+            match known {
+                Some(number) if number <= last => bits |= 1 << number,
+                _ => drop(unknown.insert(name.clone())),
+            }
+        }
+        bits
+    };
+    let sets = Capabilities {
+        bounding: set(bounding),
+        effective: set(effective),
+        inheritable: set(inheritable),
+        permitted: set(permitted),
+        ambient: set(ambient),
+    };
+    if !unknown.is_empty() {
+        let names: Vec<_> = unknown.into_iter().collect();
+        log::warn!("ignoring unknown or unavailable capabilities: [{}]", names.join(" "));
+    }
+    sets
+}
+
+/// Limits what any later execve can give, while the caller may still do so.
+pub fn init_drop_bounding(plan: &Plan) -> Result<()> {
+    for number in (0..=plan.last_capability).filter(|n| plan.capabilities.bounding >> n & 1 == 0) {
+        cred::drop_bounding(number).map_err(|e| Error::from(e).context("unable to apply bounding set"))?;
+    }
+    Ok(())
+}
+
+/// Gives the standard streams to the program's user, so that it can open them again by path.
+///
+/// What can't be given (another user namespace's file, a read-only file system) stays as it is, and so
+/// does `/dev/null`, which everybody shares.
+pub fn init_own_stdio(plan: &Plan) -> Result<()> {
+    for fd in sys::process::stdio() {
+        let stat = sys::file::stat_fd(fd)?;
+        if stat.st_uid == plan.uid || sys::file::is_char_device(&stat, 1, 3) {
+            continue;
+        }
+        match cred::chown_fd(fd, plan.uid) {
+            Ok(()) => {}
+            Err(e) if matches!(e.errno, sys::Errno::PERM | sys::Errno::ROFS) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Becomes the program's user; permitted capabilities survive until [`init_set_capabilities`].
+pub fn init_become_user(plan: &Plan) -> Result<()> {
+    cred::set_keep_caps(true)?;
+    cred::set_groups(&plan.groups).map_err(|e| Error::from(e).context("unable to setup user"))?;
+    cred::set_gid(plan.gid).map_err(|e| Error::from(e).context("unable to setup user"))?;
+    cred::set_uid(plan.uid).map_err(|e| Error::from(e).context("unable to setup user"))?;
+    cred::set_keep_caps(false)?;
+    Ok(())
+}
+
+/// Sets the capabilities the program begins with, and that no execve may add more.
+pub fn init_set_capabilities(plan: &Plan) -> Result<()> {
+    let unable = |e: sys::Error| Error::from(e).context("unable to apply caps");
+    cred::set_capabilities(&plan.capabilities).map_err(unable)?;
+    // A bit that is not permitted and inheritable can't be ambient; runc leaves it out as well.
+    let possible = plan.capabilities.permitted & plan.capabilities.inheritable;
+    cred::set_ambient(plan.capabilities.ambient & possible).map_err(unable)?;
+    if plan.no_new_privileges {
+        cred::set_no_new_privs()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_bits() {
+        let raw = oci::Capabilities {
+            bounding: vec!["CAP_CHOWN".into(), "CAP_KILL".into(), "CAP_BOGUS".into(), "KILL".into()],
+            permitted: vec!["CAP_CHECKPOINT_RESTORE".into()],
+            ..Default::default()
+        };
+        assert_eq!(plan_capabilities(&raw, 40).bounding, 1 | 1 << 5);
+        assert_eq!(plan_capabilities(&raw, 40).permitted, 1 << 40);
+        assert_eq!(plan_capabilities(&raw, 39).permitted, 0, "a kernel that has not the capability");
+    }
+}

@@ -1,0 +1,288 @@
+//! `root`, `linux.rootfsPropagation`, `--no-pivot`: the container's `/`.
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use crate::error::On;
+use crate::faults::Faults;
+use crate::rooms::namespaces::Namespace;
+use crate::{Error, Kind, Result};
+use sys::mount::{Change, Propagation, attr};
+use sys::root::RootDir;
+
+/// Where the root file system is and how it becomes `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Its absolute path on the host, without symlinks.
+    pub path: PathBuf,
+    readonly: bool,
+    propagation: Option<(Propagation, bool)>,
+    jail: Jail,
+}
+
+/// How init leaves the host's root behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Jail {
+    /// `pivot_root`: nothing of the old root stays in the mount namespace.
+    #[default]
+    Pivot,
+    /// Moved over `/`, for a host whose root can't be pivoted (initramfs).
+    Move,
+    /// `chroot` alone: there is no mount namespace of its own.
+    Chroot,
+}
+
+/// Decides on the root file system. `canonical` tells the real path of one on the host.
+pub fn plan(
+    root: Option<&oci::Root>,
+    propagation: &str,
+    bundle: &Path,
+    no_pivot: bool,
+    mount: &Namespace,
+    canonical: impl Fn(&Path) -> Result<PathBuf, sys::Error>,
+    faults: &mut Faults,
+) -> Plan {
+    let Some(oci::Root { path, readonly }) = root else {
+        faults.add("root", "root must be specified");
+        return Plan::default();
+    };
+    let full = bundle.join(path);
+    let path = match canonical(&full) {
+        Ok(real) if real == tidy(&full) => real,
+        Ok(_) => {
+            faults.add("root.path", "invalid rootfs: not an absolute path, or a symlink");
+            full
+        }
+        Err(e) => {
+            let text = format!("invalid rootfs: stat {}: {}", full.display(), sys::errno_text(e.errno));
+            faults.add("root.path", text);
+            full
+        }
+    };
+    let propagation = plan_propagation(propagation, no_pivot, faults);
+    let jail = match (mount, no_pivot) {
+        (Namespace::Inherit, _) => Jail::Chroot,
+        (_, true) => Jail::Move,
+        (_, false) => Jail::Pivot,
+    };
+    if jail == Jail::Chroot && *readonly {
+        faults.add("root.readonly", "unable to make the root read-only without a private MNT namespace");
+    }
+    Plan { path, readonly: *readonly, propagation, jail }
+}
+
+fn plan_propagation(text: &str, no_pivot: bool, faults: &mut Faults) -> Option<(Propagation, bool)> {
+    if text.is_empty() {
+        return None;
+    }
+    let Some(propagation) = propagation_of(text) else {
+        faults.add("linux.rootfsPropagation", format!("rootfsPropagation={text} is not supported"));
+        return None;
+    };
+    if no_pivot && propagation.0 == Propagation::Private {
+        let text = "rootfsPropagation of [r]private is not safe without pivot_root";
+        faults.add("linux.rootfsPropagation", text);
+    }
+    Some(propagation)
+}
+
+/// A propagation and whether it is recursive, by the name it has in options.
+pub fn propagation_of(name: &str) -> Option<(Propagation, bool)> {
+    Some(match name {
+        "private" => (Propagation::Private, false),
+        "rprivate" => (Propagation::Private, true),
+        "slave" => (Propagation::Slave, false),
+        "rslave" => (Propagation::Slave, true),
+        "shared" => (Propagation::Shared, false),
+        "rshared" => (Propagation::Shared, true),
+        "unbindable" => (Propagation::Unbindable, false),
+        "runbindable" => (Propagation::Unbindable, true),
+        _ => return None,
+    })
+}
+
+/// `path` without `.`, `..` and double slashes, symlinks left alone.
+fn tidy(path: &Path) -> PathBuf {
+    Path::new("/").join(sys::root::clean(path))
+}
+
+/// Cuts the ties to the host's mounts and makes the root file system a mount of its own.
+///
+/// Without a mount namespace nothing is mounted: what was would stay on the host.
+pub fn init_prepare(plan: &Plan) -> Result<RootDir> {
+    if plan.jail == Jail::Chroot {
+        return Ok(RootDir::new(sys::file::open_dir(&plan.path)?));
+    }
+    let failed = || "error preparing rootfs".to_owned();
+    let (propagation, recursive) = plan.propagation.unwrap_or((Propagation::Slave, true));
+    sys::mount::set_propagation(Path::new("/"), propagation, recursive).on(failed)?;
+    if plan.propagation.is_some_and(|(kind, recursive)| kind != Propagation::Slave || !recursive) {
+        // A shared parent would carry the mount below to the host, and pivot_root refuses it.
+        quiet_parent(&plan.path, propagation).on(failed)?;
+    }
+    let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).on(failed)?;
+    let place = sys::file::open_dir(&plan.path).on(failed)?;
+    sys::mount::attach(tree.as_fd(), place.as_fd()).on(failed)?;
+    Ok(RootDir::new(tree))
+}
+
+/// Makes the mount that `path` is on receive only (or neither way).
+fn quiet_parent(path: &Path, propagation: Propagation) -> Result<(), sys::Error> {
+    let kind = if propagation == Propagation::Slave { Propagation::Slave } else { Propagation::Private };
+    let mut last = Ok(());
+    for path in path.ancestors() {
+        last = sys::mount::set_propagation(path, kind, false);
+        match &last {
+            // Not a mount point: one further up is.
+            Err(e) if e.errno == sys::Errno::INVAL => {}
+            _ => break,
+        }
+    }
+    last
+}
+
+/// Makes `root` read-only, if it shall be: only this mount, not those in it.
+pub fn init_seal(plan: &Plan, root: &RootDir) -> Result<()> {
+    if plan.readonly {
+        let change = Change { set: attr::RDONLY, clear: 0 };
+        sys::mount::set_attributes(root.as_fd(), change, None, false)
+            .on(|| "error setting rootfs as readonly".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Makes `root` the root of the process and, where it has one, of its mount namespace.
+pub fn init_enter(plan: &Plan, root: &RootDir) -> Result<()> {
+    enter(plan, root).map_err(|e| e.context("error jailing process inside rootfs"))?;
+    match plan.propagation {
+        // The others are what init_prepare has made of all mounts already.
+        Some((kind @ (Propagation::Shared | Propagation::Unbindable), recursive)) => {
+            sys::mount::set_propagation(Path::new("/"), kind, recursive)
+                .on(|| "unable to apply root propagation flags".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn enter(plan: &Plan, root: &RootDir) -> Result<()> {
+    match plan.jail {
+        Jail::Pivot => {
+            sys::file::fchdir(root.as_fd())?;
+            Ok(sys::mount::pivot_to_current_dir()?)
+        }
+        Jail::Move => {
+            hide_pseudo_filesystems(&plan.path)?;
+            sys::mount::attach_over_root(root.as_fd())?;
+            sys::file::fchdir(root.as_fd())?;
+            Ok(sys::mount::chroot_to_current_dir()?)
+        }
+        Jail::Chroot => {
+            sys::file::fchdir(root.as_fd())?;
+            Ok(sys::mount::chroot_to_current_dir()?)
+        }
+    }
+}
+
+/// Without pivot_root the host's mounts stay in the namespace, and a full procfs or sysfs among them
+/// would let the container mount another, unmasked one. They are unmounted, or covered if they can't be.
+fn hide_pseudo_filesystems(rootfs: &Path) -> Result<()> {
+    let table = sys::file::read("/proc/self/mountinfo")?;
+    for path in pseudo_filesystems(&String::from_utf8_lossy(&table), rootfs) {
+        match sys::mount::set_propagation(&path, Propagation::Slave, true) {
+            // It was below one that is gone by now.
+            Err(e) if e.errno == sys::Errno::NOENT => continue,
+            other => other?,
+        }
+        match sys::mount::detach(&path) {
+            Err(e) if matches!(e.errno, sys::Errno::INVAL | sys::Errno::PERM) => {
+                sys::mount::cover(&path, "tmpfs")?
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// The mount points outside of `rootfs` of whole procfs and sysfs instances, from a mountinfo table.
+fn pseudo_filesystems(table: &str, rootfs: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in table.lines() {
+        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
+        let mut fields = mount.split(' ').skip(3);
+        let (Some("/"), Some(point)) = (fields.next(), fields.next()) else { continue };
+        let path = PathBuf::from(point.replace("\\040", " "));
+        if matches!(filesystem.split(' ').next(), Some("proc" | "sysfs")) && !path.starts_with(rootfs) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Opens `/dev/null` of the container for each standard stream that is the host's, so that the
+/// container has no file of the host's `/dev`.
+pub fn init_reopen_null() -> Result<()> {
+    let mut own = None;
+    for (number, fd) in (0u32..).zip(sys::process::stdio()) {
+        if !sys::file::is_char_device(&sys::file::stat_fd(fd)?, 1, 3) {
+            continue;
+        }
+        if own.is_none() {
+            let opened =
+                sys::file::open_at(sys::file::CWD, "/dev/null", sys::OFlags::RDWR | sys::OFlags::NONBLOCK, 0)
+                    .on(|| "error reopening /dev/null inside container".to_owned())?;
+            if !sys::file::is_char_device(&sys::file::stat_fd(opened.as_fd())?, 1, 3) {
+                let text = "can't reopen /dev/null: container's /dev/null is invalid";
+                return Err(Error::new(Kind::Invalid, text));
+            }
+            own = Some(opened);
+        }
+        if let Some(own) = &own {
+            sys::tty::replace_stdio(number, own.as_fd())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults_of(path: &str, propagation: &str, no_pivot: bool) -> Vec<String> {
+        let mut faults = Faults::default();
+        let root = oci::Root { path: path.into(), readonly: false };
+        let canonical = |p: &Path| match p.to_str() {
+            Some("/b/link") => Ok("/b/real".into()),
+            Some("/b/none") => {
+                Err(sys::Error { call: "realpath", args: String::new(), errno: sys::Errno::NOENT })
+            }
+            _ => Ok(tidy(p)),
+        };
+        plan(Some(&root), propagation, Path::new("/b"), no_pivot, &Namespace::New, canonical, &mut faults);
+        faults.texts()
+    }
+
+    #[test]
+    fn faults_have_the_known_words() {
+        let none: [&str; 0] = [];
+        assert_eq!(faults_of("rootfs", "rslave", false), none);
+        assert_eq!(
+            faults_of("none", "", false),
+            ["invalid rootfs: stat /b/none: no such file or directory (root.path)"]
+        );
+        assert_eq!(
+            faults_of("link", "", false),
+            ["invalid rootfs: not an absolute path, or a symlink (root.path)"]
+        );
+        assert_eq!(
+            faults_of("rootfs", "bogus", false),
+            ["rootfsPropagation=bogus is not supported (linux.rootfsPropagation)"]
+        );
+        assert_eq!(faults_of("rootfs", "rprivate", true).len(), 1);
+    }
+
+    #[test]
+    fn whole_pseudo_filesystems_outside_of_the_root() {
+        let table = "1 2 0:1 / /proc rw - proc proc rw\n3 2 0:1 /sys /x rw - proc proc rw\n\
+                     4 2 0:2 / /sys\\040dir rw shared:1 - sysfs s rw\n5 2 0:1 / /r/proc rw - proc p rw\n";
+        assert_eq!(pseudo_filesystems(table, Path::new("/r")), [Path::new("/proc"), Path::new("/sys dir")]);
+    }
+}

@@ -1,0 +1,244 @@
+//! The state directory: `<root>/<id>/` with `state.json` and, until `start`, the fifo `exec.fifo`.
+//!
+//! `state.json` is written before anything is made for the container, so that `delete` finds
+//! everything that a killed `create` has left. It is replaced as a whole, never changed in place.
+//! Commands that change a container hold the lock of its directory.
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::On;
+use crate::{Error, Kind, Result};
+
+/// The format of `state.json`.
+const VERSION: u32 = 1;
+const STATE: &str = "state.json";
+/// Its one reader is the container's first process, which waits there for `start`.
+const FIFO: &str = "exec.fifo";
+
+/// What has to be known of a container when its runtime process is gone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// Its name.
+    pub id: String,
+    /// The absolute path of its bundle.
+    pub bundle: PathBuf,
+    /// The absolute path of its root file system.
+    pub rootfs: PathBuf,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// `annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// Its first process; not there while it is being made.
+    pub init: Option<Init>,
+    /// Whether it has a PID namespace of its own, whose end is the end of all its processes.
+    pub own_pid_namespace: bool,
+    /// Its cgroup.
+    pub cgroup: cgroup::Cgroup,
+    /// Hooks that later commands run.
+    pub hooks: crate::rooms::hooks::Plan,
+}
+
+/// A process, told apart from a later one with the same number by its start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    /// Its number on the host.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub start_time: u64,
+}
+
+impl State {
+    /// The state of a container of which nothing is made yet.
+    pub fn new(plan: &crate::plan::Plan, created: String) -> State {
+        State {
+            version: VERSION,
+            id: plan.id.clone(),
+            bundle: plan.bundle.clone(),
+            rootfs: plan.rootfs.path.clone(),
+            created,
+            annotations: plan.annotations.clone(),
+            init: None,
+            own_pid_namespace: plan.namespaces.pid == crate::rooms::namespaces::Namespace::New,
+            cgroup: plan.cgroup.cgroup.clone(),
+            hooks: plan.hooks.later(),
+        }
+    }
+}
+
+/// The state directory of one container.
+#[derive(Debug)]
+pub struct Entry {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// The right to change a container, until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct Lock(OwnedFd);
+
+/// Names are what runc takes: letters, digits and `_+-.`, but not `.` and `..`.
+pub fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() {
+        return Err(Error::new(Kind::Invalid, "container id cannot be empty"));
+    }
+    let good = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    if matches!(id, "." | "..") || !id.chars().all(good) {
+        return Err(Error::new(Kind::Invalid, "invalid container ID format"));
+    }
+    Ok(())
+}
+
+/// Makes the directory of a new container, locked.
+pub fn create(root: &Path, id: &str) -> Result<(Entry, Lock)> {
+    check_id(id)?;
+    sys::file::mkdir_all(root, 0o700)?;
+    let path = root.join(id);
+    sys::file::mkdir_at(sys::file::CWD, &path, 0o711).map_err(|e| match e.errno {
+        sys::Errno::EXIST => Error::new(Kind::Exists, "container with given ID already exists"),
+        _ => e.into(),
+    })?;
+    let entry = Entry { dir: sys::file::open_dir(&path)?, path };
+    let lock = entry.lock()?;
+    Ok((entry, lock))
+}
+
+/// Opens the directory of an existing container.
+pub fn open(root: &Path, id: &str) -> Result<Entry> {
+    check_id(id)?;
+    let path = root.join(id);
+    let dir = sys::file::open_dir(&path).map_err(|e| match e.errno {
+        sys::Errno::NOENT => missing(),
+        _ => e.into(),
+    })?;
+    Ok(Entry { dir, path })
+}
+
+fn missing() -> Error {
+    Error::new(Kind::NotFound, "container does not exist")
+}
+
+/// The names of all containers, sorted. `None` when there is no such root.
+pub fn ids(root: &Path) -> Result<Option<Vec<String>>> {
+    let dir = match sys::file::open_at(sys::file::CWD, root, sys::OFlags::RDONLY | sys::OFlags::DIRECTORY, 0)
+    {
+        Err(e) if e.errno == sys::Errno::NOENT => return Ok(None),
+        other => other?,
+    };
+    let mut names = sys::file::names(dir.as_fd())?;
+    names.retain(|name| check_id(name).is_ok());
+    Ok(Some(names))
+}
+
+impl Entry {
+    /// Waits for the right to change the container. It is gone when whoever had it has deleted it.
+    pub fn lock(&self) -> Result<Lock> {
+        let file =
+            sys::file::open_at(self.dir.as_fd(), ".", sys::OFlags::RDONLY | sys::OFlags::DIRECTORY, 0)?;
+        sys::file::lock(file.as_fd())?;
+        if sys::file::stat_fd(file.as_fd())?.st_nlink == 0 {
+            return Err(missing());
+        }
+        Ok(Lock(file))
+    }
+
+    /// Whether somebody is changing the container now.
+    pub fn is_locked(&self) -> bool {
+        let open = sys::file::open_at(self.dir.as_fd(), ".", sys::OFlags::RDONLY | sys::OFlags::DIRECTORY, 0);
+        open.is_ok_and(|file| !sys::file::try_lock(file.as_fd()))
+    }
+
+    /// Reads the state. A container without one is as none: its `create` was killed at the very start.
+    pub fn load(&self) -> Result<State> {
+        let data = sys::file::read_at(self.dir.as_fd(), STATE, 16 << 20).map_err(|e| match e.errno {
+            sys::Errno::NOENT => missing(),
+            _ => e.into(),
+        })?;
+        let bad = |why: String| {
+            let text = format!("{}: {why}", self.path.join(STATE).display());
+            Error::new(Kind::System, text).hint("`delete --force` removes what is left of the container")
+        };
+        let state: State = serde_json::from_slice(&data).map_err(|e| bad(e.to_string()))?;
+        if state.version != VERSION {
+            return Err(bad(format!("version {} is not one that this program knows", state.version)));
+        }
+        Ok(state)
+    }
+
+    /// Replaces the state. The lock is asked for, not used: only its holder may do this.
+    pub fn save(&self, state: &State, _: &Lock) -> Result<()> {
+        let data =
+            serde_json::to_vec(state).map_err(|e| Error::new(Kind::System, format!("{STATE}: {e}")))?;
+        sys::file::replace_at(self.dir.as_fd(), Path::new(STATE), &data, 0o600)
+            .on(|| format!("saving {}", self.path.join(STATE).display()))
+    }
+
+    /// Makes the fifo and opens the end of init.
+    ///
+    /// It is opened for reading and writing: a read then waits for a byte however often writers come
+    /// and go, and the opening of a writer succeeds exactly while init waits.
+    pub fn make_fifo(&self, _: &Lock) -> Result<OwnedFd> {
+        sys::file::mkfifo_at(self.dir.as_fd(), FIFO, 0o600)?;
+        Ok(sys::file::open_at(self.dir.as_fd(), FIFO, sys::OFlags::RDWR, 0)?)
+    }
+
+    /// The writing end of the fifo; `None` when nobody waits at the other.
+    pub fn open_fifo(&self) -> Result<Option<OwnedFd>> {
+        match sys::file::open_at(self.dir.as_fd(), FIFO, sys::OFlags::WRONLY | sys::OFlags::NONBLOCK, 0) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(e) if matches!(e.errno, sys::Errno::NOENT | sys::Errno::NXIO) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes the fifo, when nobody waits at it any more.
+    pub fn remove_fifo(&self) -> Result<()> {
+        Ok(sys::file::unlink_at(self.dir.as_fd(), FIFO)?)
+    }
+
+    /// Removes the directory with all that is in it.
+    pub fn remove(self, _: Lock) -> Result<()> {
+        // The state goes last: as long as there is one, `delete` can be tried again.
+        let listed =
+            sys::file::open_at(self.dir.as_fd(), ".", sys::OFlags::RDONLY | sys::OFlags::DIRECTORY, 0)?;
+        for name in sys::file::names(listed.as_fd())?.iter().filter(|name| *name != STATE) {
+            sys::file::unlink_at(self.dir.as_fd(), name)?;
+        }
+        sys::file::unlink_at(self.dir.as_fd(), STATE)?;
+        Ok(sys::file::rmdir_at(sys::file::CWD, &self.path)?)
+    }
+
+    /// Who owns the directory: the user that the container belongs to.
+    pub fn owner(&self) -> Result<u32> {
+        Ok(sys::file::stat_fd(self.dir.as_fd())?.st_uid)
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "A-1_b+c.d", "..."] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in [".", "..", "a/b", "a b", "é", "a,b", "a\n"] {
+            assert_eq!(
+                check_id(bad).map_err(|e| e.text),
+                Err("invalid container ID format".to_owned()),
+                "{bad}"
+            );
+        }
+        assert_eq!(check_id("").map_err(|e| e.text), Err("container id cannot be empty".to_owned()));
+    }
+}

@@ -1,0 +1,145 @@
+//! What the runtime and the container's first process tell each other while the container is made.
+//!
+//! One pair of sockets that keep messages apart, one enum for each direction. When the other end is
+//! gone a message comes as [`None`].
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::{Error, Kind, Result};
+
+/// From init to the runtime.
+#[derive(Debug)]
+pub enum FromInit {
+    /// The master of the container's terminal.
+    Console(OwnedFd),
+    /// Mounts and devices are in place: `prestart` and `createRuntime` hooks may run.
+    RootfsReady,
+    /// All is set up; only the program is not executed yet.
+    Ready,
+    /// It went wrong, and init is gone.
+    Failed(Error),
+}
+
+/// From the runtime to init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToInit {
+    /// The hooks have run.
+    HooksDone,
+    /// The state is stored: wait for the word of `start` on the fifo.
+    WaitForStart,
+    /// The state is stored: go on at once.
+    Start,
+}
+
+/// Longer texts are cut: a message must fit the socket's buffer.
+const MAX: usize = 32 << 10;
+
+const CONSOLE: u8 = 1;
+const ROOTFS_READY: u8 = 2;
+const READY: u8 = 3;
+const FAILED: u8 = 4;
+
+const KINDS: [Kind; 7] =
+    [Kind::NotFound, Kind::Exists, Kind::State, Kind::Invalid, Kind::Unsupported, Kind::System, Kind::Exec];
+
+/// Tells the runtime something.
+pub fn tell_runtime(socket: &OwnedFd, message: &FromInit) -> Result<()> {
+    let socket = socket.as_fd();
+    match message {
+        FromInit::Console(fd) => sys::sock::send(socket, &[CONSOLE], Some(fd.as_fd()))?,
+        FromInit::RootfsReady => sys::sock::send(socket, &[ROOTFS_READY], None)?,
+        FromInit::Ready => sys::sock::send(socket, &[READY], None)?,
+        FromInit::Failed(error) => sys::sock::send(socket, &encode(error), None)?,
+    }
+    Ok(())
+}
+
+/// What init has to say next; `None` when it is gone.
+pub fn hear_init(socket: &OwnedFd) -> Result<Option<FromInit>> {
+    let mut buffer = vec![0; MAX];
+    let (length, fd) = sys::sock::receive(socket.as_fd(), &mut buffer)?;
+    let message = buffer.get(..length).unwrap_or(&[]);
+    Ok(Some(match (message.split_first(), fd) {
+        (None, _) => return Ok(None),
+        (Some((&CONSOLE, _)), Some(fd)) => FromInit::Console(fd),
+        (Some((&ROOTFS_READY, _)), _) => FromInit::RootfsReady,
+        (Some((&READY, _)), _) => FromInit::Ready,
+        (Some((&FAILED, rest)), _) => FromInit::Failed(decode(rest)),
+        (Some((tag, _)), _) => return Err(unknown("init", *tag)),
+    }))
+}
+
+/// Tells init to go on.
+pub fn tell_init(socket: &OwnedFd, message: ToInit) -> Result<()> {
+    let tag = match message {
+        ToInit::HooksDone => 1,
+        ToInit::WaitForStart => 2,
+        ToInit::Start => 3,
+    };
+    Ok(sys::sock::send(socket.as_fd(), &[tag], None)?)
+}
+
+/// What the runtime has to say next; `None` when it is gone.
+pub fn hear_runtime(socket: &OwnedFd) -> Result<Option<ToInit>> {
+    let mut buffer = [0; 1];
+    let (length, _) = sys::sock::receive(socket.as_fd(), &mut buffer)?;
+    match (length, buffer) {
+        (0, _) => Ok(None),
+        (_, [1]) => Ok(Some(ToInit::HooksDone)),
+        (_, [2]) => Ok(Some(ToInit::WaitForStart)),
+        (_, [3]) => Ok(Some(ToInit::Start)),
+        (_, [tag]) => Err(unknown("the runtime", tag)),
+    }
+}
+
+fn unknown(from: &str, tag: u8) -> Error {
+    Error::new(Kind::System, format!("unknown message {tag} from {from}"))
+}
+
+/// Kind, text and hints, with a zero byte before each hint.
+fn encode(error: &Error) -> Vec<u8> {
+    let Error { kind, text, hints } = error;
+    let number = (0u8..).zip(KINDS).find(|(_, known)| known == kind).map_or(5, |(number, _)| number);
+    let mut data = vec![FAILED, number];
+    data.extend_from_slice(text.as_bytes());
+    for hint in hints {
+        data.push(0);
+        data.extend_from_slice(hint.as_bytes());
+    }
+    data.truncate(MAX);
+    data
+}
+
+fn decode(data: &[u8]) -> Error {
+    let (number, rest) = data.split_first().map_or((5, data), |(number, rest)| (usize::from(*number), rest));
+    let kind = KINDS.get(number).copied().unwrap_or(Kind::System);
+    let mut parts = rest.split(|&b| b == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+    let text = parts.next().unwrap_or_default();
+    Error { kind, text, hints: parts.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_survive_the_way() {
+        let (host, init) = sys::sock::pair().expect("a pair of sockets");
+        let error = Error::new(Kind::Exec, "exec: \"x\": no").hint("one").hint("two");
+        tell_runtime(&init, &FromInit::Failed(error.clone())).expect("sent");
+        let Ok(Some(FromInit::Failed(got))) = hear_init(&host) else { panic!("not an error") };
+        assert_eq!((got.kind, got.text, got.hints), (error.kind, error.text, error.hints));
+        for message in [ToInit::HooksDone, ToInit::WaitForStart, ToInit::Start] {
+            tell_init(&host, message).expect("sent");
+            assert_eq!(hear_runtime(&init).expect("received"), Some(message));
+        }
+        drop(host);
+        assert_eq!(hear_runtime(&init).expect("received"), None);
+    }
+
+    #[test]
+    fn no_bytes_are_too_strange() {
+        for data in [&[][..], &[9], &[9, 0, 0, 255], &[0, 0xff, 0xfe]] {
+            drop(decode(data));
+        }
+    }
+}
