@@ -151,11 +151,11 @@ fn find_runtimes(options: &Options, work: &Path) -> Result<Vec<Runtime>, Box<dyn
         let entry = entry?;
         paths.push((entry.file_name().to_string_lossy().into_owned(), fs::canonicalize(entry.path())?));
     }
-    paths.sort_by_key(|(name, _)| (name != "tare", !name.starts_with("runc"), name.clone()));
     for (name, path) in &options.runtime {
         paths.retain(|(known, _)| known != name);
         paths.push((name.clone(), path.clone()));
     }
+    paths.sort_by_key(|(name, _)| (name != "tare", !name.starts_with("runc"), name.clone()));
     paths.push(("floor".to_owned(), compile("floor", &options.out)?));
     paths.iter().map(|(name, path)| Ok(Runtime::new(name, path.clone(), work)?)).collect()
 }

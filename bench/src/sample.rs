@@ -57,9 +57,7 @@ impl Sampler {
             return Ok(cost);
         }
         let said = fs::read(errors).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing on stderr");
-        Err(format!("exit status {status}: {last}"))
+        Err(format!("exit status {status}: {}", reason(&String::from_utf8_lossy(&said))))
     }
 }
 
@@ -73,6 +71,12 @@ fn parse(line: &str) -> Option<(Cost, i32)> {
     Some((Cost { wall: wall / 1e6, cpu: cpu / 1e3, rss }, status))
 }
 
+/// The last line of what a runtime said on stderr, without the time that runc and tare put before it.
+fn reason(said: &str) -> &str {
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing on stderr");
+    last.split_once("msg=").map_or(last, |(_, message)| message.trim_matches('"'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +87,17 @@ mod tests {
         assert_eq!(parse("2500000 1250 540 137\n"), Some((cost, 137)));
         assert_eq!(parse("2500000 1250 540"), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn the_reason_is_the_last_line_without_its_time() {
+        for (said, expected) in [
+            ("", "nothing on stderr"),
+            ("warning\nno such file\n\n", "no such file"),
+            ("time=\"12:00\" level=error msg=\"run failed: no\"\n", "run failed: no"),
+        ] {
+            assert_eq!(reason(said), expected);
+        }
     }
 
     #[test]
