@@ -1,0 +1,206 @@
+//! linux.cgroupsPath and linux.resources: where the process is, and which values the kernel has.
+
+use std::fs;
+
+use crate::harness::settings::{cgroup_roots, controller, unified};
+use crate::harness::{Lab, Outcome, Skip, Value, json, tests};
+
+tests![
+    process_is_in_its_cgroup_everywhere,
+    missing_path_is_named_after_the_id,
+    relative_path,
+    memory,
+    memory_swap,
+    cpu,
+    cpuset,
+    pids,
+    pids_limit_holds,
+    memory_limit_kills,
+    too_small_a_memory_limit,
+    unlimited_values,
+    zero_leaves_a_limit_as_it_is,
+    wrong_values_are_refused,
+    an_existing_cgroup_is_taken,
+];
+
+/// A container that sleeps with these resources.
+fn with<'l>(lab: &'l Lab, resources: &Value) -> crate::harness::Container<'l> {
+    let mut c = lab.container(&["sleep", "100"]);
+    c.edit(|v| {
+        for (key, value) in resources.as_object().unwrap() {
+            v["linux"]["resources"][key] = value.clone();
+        }
+    });
+    c.create(&[]).ok();
+    c
+}
+
+/// `file` of v1 or of v2 has `value`.
+#[track_caller]
+fn check(c: &crate::harness::Container, of: &str, v1: (&str, &str), v2: (&str, &str)) -> Outcome {
+    let (file, expected) = if unified() { v2 } else { v1 };
+    let value = c.cgroup(of, file)?;
+    assert_eq!(value, expected, "{file}");
+    Ok(())
+}
+
+fn process_is_in_its_cgroup_everywhere(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    c.up();
+    let lines = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+    for line in lines.lines() {
+        assert!(line.ends_with(&format!(":/tare-test/{}", c.id)), "{line}");
+    }
+    assert_eq!(c.cgroups().len(), cgroup_roots().len());
+    Ok(())
+}
+
+fn missing_path_is_named_after_the_id(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["sleep", "100"]);
+    c.edit(|v| drop(v["linux"].as_object_mut().unwrap().remove("cgroupsPath")));
+    c.up();
+    let lines = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+    assert!(lines.lines().all(|l| l.ends_with(&format!("/{}", c.id))), "{lines}");
+    c.delete(&["-f"]).ok();
+    assert_eq!(lab.leaks(), [""; 0]);
+    Ok(())
+}
+
+fn relative_path(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["sleep", "100"]);
+    let name = format!("{}-rel", lab.name);
+    c.edit(|v| v["linux"]["cgroupsPath"] = json!(name));
+    c.up();
+    let lines = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+    assert!(lines.lines().all(|l| l.ends_with(&format!("/{name}"))), "{lines}");
+    c.delete(&["-f"]).ok();
+    assert_eq!(lab.leaks(), [""; 0]);
+    Ok(())
+}
+
+fn memory(lab: &Lab) -> Outcome {
+    controller("memory")?;
+    let c = with(lab, &json!({"memory": {"limit": 33_554_432, "reservation": 16_777_216}}));
+    check(&c, "memory", ("memory.limit_in_bytes", "33554432"), ("memory.max", "33554432"))?;
+    check(&c, "memory", ("memory.soft_limit_in_bytes", "16777216"), ("memory.low", "16777216"))
+}
+
+/// `swap` of the specification is memory and swap together.
+fn memory_swap(lab: &Lab) -> Outcome {
+    let root = controller("memory")?;
+    let file = if unified() { "tare-test-probe/memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
+    if !unified() && !root.join(file).exists() {
+        return Err(Skip("the kernel does not account swap".into()));
+    }
+    let c = with(lab, &json!({"memory": {"limit": 33_554_432, "swap": 67_108_864}}));
+    check(&c, "memory", ("memory.memsw.limit_in_bytes", "67108864"), ("memory.swap.max", "33554432"))
+}
+
+fn cpu(lab: &Lab) -> Outcome {
+    controller("cpu")?;
+    let c = with(lab, &json!({"cpu": {"shares": 512, "quota": 40000, "period": 80000}}));
+    check(&c, "cpu", ("cpu.shares", "512"), ("cpu.weight", "59"))?;
+    check(&c, "cpu", ("cpu.cfs_quota_us", "40000"), ("cpu.max", "40000 80000"))?;
+    check(&c, "cpu", ("cpu.cfs_period_us", "80000"), ("cpu.max", "40000 80000"))?;
+    lab.newer_than_runc(1, 2)?;
+    let c = with(lab, &json!({"cpu": {"quota": 40000, "period": 80000, "burst": 20000}}));
+    check(&c, "cpu", ("cpu.cfs_burst_us", "20000"), ("cpu.max.burst", "20000"))?;
+    let c = with(lab, &json!({"cpu": {"idle": 1}}));
+    check(&c, "cpu", ("cpu.idle", "1"), ("cpu.idle", "1"))
+}
+
+fn cpuset(lab: &Lab) -> Outcome {
+    controller("cpuset")?;
+    let c = with(lab, &json!({"cpu": {"cpus": "0", "mems": "0"}}));
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        assert_eq!(c.cgroup("cpuset", file)?, "0", "{file}");
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
+    assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
+    // Without a wish it is what the parent has: an empty cpuset takes no process.
+    let free = with(lab, &json!({}));
+    if !unified() {
+        assert_eq!(free.cgroup("cpuset", "cpuset.cpus")?, fs::read_to_string("/sys/devices/system/cpu/online").unwrap().trim());
+    }
+    Ok(())
+}
+
+fn pids(lab: &Lab) -> Outcome {
+    controller("pids")?;
+    let c = with(lab, &json!({"pids": {"limit": 12}}));
+    check(&c, "pids", ("pids.max", "12"), ("pids.max", "12"))
+}
+
+fn pids_limit_holds(lab: &Lab) -> Outcome {
+    controller("pids")?;
+    let run = lab.run(&["sh", "-c", "sleep 1 & sleep 1 & sleep 1 & sleep 1 & echo unreached"], |v| {
+        v["linux"]["resources"]["pids"] = json!({"limit": 3});
+    });
+    assert!(run.err.contains("fork") && !run.out.contains("unreached"), "{run:?}");
+    // One process is enough for one process: the runtime itself needs none in there.
+    lab.run(&["true"], |v| v["linux"]["resources"]["pids"] = json!({"limit": 1})).ok();
+    Ok(())
+}
+
+fn memory_limit_kills(lab: &Lab) -> Outcome {
+    controller("memory")?;
+    let mut c = lab.container(&["sh", "-c", "dd if=/dev/zero of=/tmp/big bs=1M count=64"]);
+    c.edit(|v| {
+        crate::harness::bundle::mount(v, "/tmp", "tmpfs", "x", &[]);
+        v["linux"]["resources"]["memory"] = json!({"limit": 16_777_216, "swap": 16_777_216});
+    });
+    let run = c.run(&[]);
+    assert_eq!(run.code, 137, "{run:?}");
+    Ok(())
+}
+
+fn too_small_a_memory_limit(lab: &Lab) -> Outcome {
+    controller("memory")?;
+    let run = lab.run(&["true"], |v| v["linux"]["resources"]["memory"] = json!({"limit": 1000}));
+    assert_ne!(run.code, 0, "{run:?}");
+    assert!(run.errors().len() <= 1, "one line of failure: {run:?}");
+    assert_eq!(lab.leaks(), [""; 0]);
+    Ok(())
+}
+
+fn unlimited_values(lab: &Lab) -> Outcome {
+    controller("memory")?;
+    let c = with(lab, &json!({"memory": {"limit": -1, "swap": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1}}));
+    let value = c.cgroup("memory", if unified() { "memory.max" } else { "memory.limit_in_bytes" })?;
+    assert!(value == "max" || value == "9223372036854771712", "{value}");
+    check(&c, "pids", ("pids.max", "max"), ("pids.max", "max"))?;
+    check(&c, "cpu", ("cpu.cfs_quota_us", "-1"), ("cpu.max", "max 100000"))
+}
+
+/// Engines send zeros for what they do not mean.
+fn zero_leaves_a_limit_as_it_is(lab: &Lab) -> Outcome {
+    controller("memory")?;
+    let c = with(lab, &json!({"memory": {"limit": 0, "swap": 0, "reservation": 0}, "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}}));
+    let value = c.cgroup("memory", if unified() { "memory.max" } else { "memory.limit_in_bytes" })?;
+    assert!(value == "max" || value == "9223372036854771712", "{value}");
+    check(&c, "cpu", ("cpu.shares", "1024"), ("cpu.weight", "100"))
+}
+
+fn wrong_values_are_refused(lab: &Lab) -> Outcome {
+    for (of, resources) in
+        [("cpuset", json!({"cpu": {"cpus": "999"}})), ("cpuset", json!({"cpu": {"cpus": "bogus"}})), ("cpu", json!({"cpu": {"quota": 5}}))]
+    {
+        controller(of)?;
+        let run = lab.run(&["true"], |v| v["linux"]["resources"]["cpu"] = resources["cpu"].clone());
+        assert_eq!((run.code, run.errors().len()), (1, 1), "{resources}: {run:?}");
+        assert_eq!(lab.leaks(), [""; 0]);
+    }
+    Ok(())
+}
+
+/// An engine may make the cgroup first; one with processes in it belongs to somebody else.
+fn an_existing_cgroup_is_taken(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["true"]);
+    let name = format!("{}-made", lab.name);
+    c.edit(|v| v["linux"]["cgroupsPath"] = json!(format!("/{name}")));
+    let dir = controller("pids").or_else(|_| controller("memory"))?.join(&name);
+    fs::create_dir(&dir).unwrap();
+    c.run(&[]).ok();
+    assert!(!dir.exists(), "and it is removed with the container");
+    Ok(())
+}

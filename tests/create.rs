@@ -1,0 +1,171 @@
+//! `create`: the container waits, its files are in place, and wrong calls are refused.
+
+use std::fs;
+
+use crate::harness::bundle::push;
+use crate::harness::{Lab, Outcome, eventually, json, tests};
+
+tests![
+    walk_of_a_newcomer,
+    waits_until_start,
+    pid_file_is_a_bare_integer,
+    pid_file_is_relative_to_the_working_directory,
+    takes_the_working_directory_as_bundle,
+    follows_a_relative_bundle,
+    refuses_an_id_that_exists,
+    refuses_a_wrong_id,
+    accepts_every_letter_of_an_id,
+    failure_leaves_nothing,
+    failure_writes_no_pid_file,
+    name_of_the_root_is_free,
+    makes_a_missing_root,
+    refuses_the_root_directory_as_root,
+];
+
+/// The first thing a user tries.
+fn walk_of_a_newcomer(lab: &Lab) -> Outcome {
+    let c = lab.container(&[]);
+    let (bundle, id) = (c.bundle.to_str().unwrap(), c.id.as_str());
+    fs::remove_file(c.bundle.join("config.json")).unwrap();
+    lab.call(&["spec", "--bundle", bundle]).ok();
+
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&fs::read(c.bundle.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["process"]["args"], json!(["sh"]));
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["sleep", "1"]);
+    push(&mut config["process"]["env"], json!(format!("TARE_TEST={}", lab.name)));
+    config["linux"]["cgroupsPath"] = json!(format!("/tare-test/{id}"));
+    fs::write(c.bundle.join("config.json"), config.to_string()).unwrap();
+
+    lab.call(&["create", "--bundle", bundle, id]).ok();
+    let listed = |status: &str| {
+        let list = lab.call(&["list"]);
+        list.ok().lines().any(|l| l.starts_with(id) && l.split_whitespace().nth(2) == Some(status)).then_some(())
+    };
+    assert!(listed("created").is_some());
+    lab.call(&["start", id]).ok();
+    assert!(listed("running").is_some());
+    eventually("the list to say stopped", || listed("stopped"));
+    lab.call(&["delete", id]).ok();
+    assert_eq!(lab.call(&["list", "--quiet"]).ok(), "");
+    Ok(())
+}
+
+fn waits_until_start(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["sh", "-c", "echo ran > /out/ran"]);
+    fs::create_dir(lab.dir.join("out")).unwrap();
+    let out = lab.dir.join("out").to_str().unwrap().to_owned();
+    c.edit(|v| crate::harness::bundle::mount(v, "/out", "bind", &out, &["bind"]));
+    c.create(&[]).ok();
+    assert_eq!(c.status(), "created");
+    assert!(!lab.dir.join("out/ran").exists(), "the process ran before start");
+    c.start();
+    eventually("the process to run", || lab.dir.join("out/ran").exists().then_some(()));
+    c.wait_for("stopped");
+    Ok(())
+}
+
+fn pid_file_is_a_bare_integer(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    let file = lab.dir.join("pid");
+    c.create(&["--pid-file", file.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(file).unwrap(), c.pid().to_string());
+    Ok(())
+}
+
+fn pid_file_is_relative_to_the_working_directory(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    c.create(&["--pid-file", "relative.pid"]).ok();
+    assert_eq!(fs::read_to_string(lab.dir.join("relative.pid")).unwrap(), c.pid().to_string());
+    Ok(())
+}
+
+fn takes_the_working_directory_as_bundle(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    let create = lab.finish(&lab.tare, |call| {
+        call.current_dir(&c.bundle).args(["create", &c.id]);
+    });
+    create.ok();
+    assert_eq!(c.state()["bundle"], json!(c.bundle));
+    Ok(())
+}
+
+fn follows_a_relative_bundle(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    let name = c.bundle.file_name().unwrap().to_str().unwrap();
+    lab.call(&["create", "-b", name, &c.id]).ok();
+    assert_eq!(c.state()["bundle"], json!(c.bundle));
+    assert_eq!(c.state()["rootfs"], json!(c.rootfs("")).as_str().unwrap().trim_end_matches('/'));
+    Ok(())
+}
+
+fn refuses_an_id_that_exists(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    c.create(&[]).ok();
+    c.create(&[]).fails(1, "RT create failed: container with given ID already exists");
+    assert_eq!(c.status(), "created", "the first container is untouched");
+    Ok(())
+}
+
+fn refuses_a_wrong_id(lab: &Lab) -> Outcome {
+    let c = lab.container(&["true"]);
+    let bundle = c.bundle.to_str().unwrap();
+    for id in ["a/b", "..", ".", "a b", "/", "ä", "a*"] {
+        lab.call(&["create", "-b", bundle, id]).fails(1, "RT create failed: invalid container ID format");
+    }
+    lab.call(&["create", "-b", bundle, ""]).fails(1, "RT create failed: container id cannot be empty");
+    Ok(())
+}
+
+fn accepts_every_letter_of_an_id(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["true"]);
+    c.id = format!("{}-A_b+c-d.e", lab.name);
+    c.run(&[]).ok();
+    Ok(())
+}
+
+fn failure_leaves_nothing(lab: &Lab) -> Outcome {
+    let c = lab.container(&["/nope"]);
+    c.create(&[]).fails(
+        1,
+        r#"RT create failed: unable to start container process: error during container init: exec: "/nope": stat /nope: no such file or directory"#,
+    );
+    assert_eq!(lab.leaks(), [""; 0]);
+    Ok(())
+}
+
+fn failure_writes_no_pid_file(lab: &Lab) -> Outcome {
+    let c = lab.container(&["/nope"]);
+    assert_eq!(c.create(&["--pid-file", "pid"]).code, 1);
+    assert!(!lab.dir.join("pid").exists());
+    Ok(())
+}
+
+/// Two roots are two worlds.
+fn name_of_the_root_is_free(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    c.create(&[]).ok();
+    let other = lab.dir.join("other");
+    fs::create_dir(&other).unwrap();
+    let list = lab.call(&["--root", other.to_str().unwrap(), "list", "-q"]);
+    assert_eq!(list.ok(), "");
+    Ok(())
+}
+
+fn makes_a_missing_root(lab: &Lab) -> Outcome {
+    let c = lab.container(&["true"]);
+    let root = lab.dir.join("new/root");
+    let bundle = c.bundle.to_str().unwrap();
+    lab.call(&["--root", root.to_str().unwrap(), "run", "-b", bundle, &c.id]).ok();
+    assert!(root.is_dir());
+    Ok(())
+}
+
+fn refuses_the_root_directory_as_root(lab: &Lab) -> Outcome {
+    let c = lab.container(&["true"]);
+    let bundle = c.bundle.to_str().unwrap();
+    let create = lab.call(&["--root", "/", "create", "-b", bundle, &c.id]);
+    assert_eq!(create.code, 1, "{}", create.err);
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `delete`, with and without force, in every state.
+
+use std::path::Path;
+
+use crate::harness::bundle::without_namespace;
+use crate::harness::{Lab, Outcome, eventually, tests};
+
+tests![
+    removes_a_stopped_container,
+    refuses_a_running_container,
+    removes_a_created_container,
+    force_works_in_every_state,
+    force_of_a_missing_one_is_silent,
+    flag_may_follow_the_id,
+    force_kills_processes_without_init,
+    refuses_unknown,
+];
+
+fn removes_a_stopped_container(lab: &Lab) -> Outcome {
+    let c = lab.container(&["true"]);
+    c.up().wait_for("stopped");
+    assert!(!c.cgroups().is_empty());
+    c.delete(&[]).ok();
+    assert!(c.cgroups().is_empty(), "{:?}", c.cgroups());
+    assert!(!lab.root().join(&c.id).exists());
+    c.call("state", &[]).fails(1, "container does not exist");
+    Ok(())
+}
+
+fn refuses_a_running_container(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    c.up();
+    c.delete(&[]).fails(1, &format!("cannot delete container {} that is not stopped: running", c.id));
+    assert_eq!(c.status(), "running");
+    Ok(())
+}
+
+/// runc deletes a created container without force: its process is only our own init.
+fn removes_a_created_container(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    c.create(&[]).ok();
+    let proc = format!("/proc/{}", c.pid());
+    c.delete(&[]).ok();
+    eventually("init to go", || (!Path::new(&proc).exists()).then_some(()));
+    Ok(())
+}
+
+fn force_works_in_every_state(lab: &Lab) -> Outcome {
+    for state in ["created", "running", "stopped"] {
+        let c = lab.container(&["sleep", "100"]);
+        c.create(&[]).ok();
+        if state != "created" {
+            c.start();
+        }
+        if state == "stopped" {
+            c.stop();
+        }
+        assert_eq!(c.status(), state);
+        c.delete(&["--force"]).ok();
+        assert_eq!(lab.leaks(), [""; 0], "left by delete --force of a {state} container");
+    }
+    Ok(())
+}
+
+fn force_of_a_missing_one_is_silent(lab: &Lab) -> Outcome {
+    let delete = lab.call(&["delete", "-f", "nope"]);
+    assert_eq!((delete.ok(), delete.err.as_str(), delete.log.len()), ("", "", 0));
+    Ok(())
+}
+
+/// Podman and others put flags last.
+fn flag_may_follow_the_id(lab: &Lab) -> Outcome {
+    let c = lab.container(&["sleep", "100"]);
+    c.up();
+    lab.call(&["delete", &c.id, "--force"]).ok();
+    c.call("state", &[]).fails(1, "container does not exist");
+    Ok(())
+}
+
+/// Where the host's PID namespace is shared, processes outlive init: they go with the container.
+fn force_kills_processes_without_init(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["sh", "-c", "sleep 100 & exit 0"]);
+    c.edit(|v| without_namespace(v, "pid"));
+    c.up().wait_for("stopped");
+    assert_eq!(crate::harness::leaks::processes(&lab.name).len(), 1, "the process that outlived init");
+    c.delete(&["--force"]).ok();
+    assert_eq!(lab.leaks(), [""; 0]);
+    Ok(())
+}
+
+fn refuses_unknown(lab: &Lab) -> Outcome {
+    lab.call(&["delete", "nope"]).fails(1, "container does not exist");
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Where the binaries are and what this host offers. Read once from the environment:
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `TARE` | binary under test | `bin/tare` of the checkout, which `make build` leaves there |
+//! | `RUNC`, `CRUN` | peers to compare with | from `PATH`; without them those tests are ignored |
+//! | `BUSYBOX` | static busybox for the containers | `/bin/busybox`, `/usr/bin/busybox` |
+//! | `TARE_TEST_DIR` | where bundles and state go | `/run/tare-test` |
+//! | `TARE_CRASH_FULL` | `1`: kill at every system call, not every seventh | |
+//! | `TARE_STRESS` | `1`: 1,000 containers instead of 200 | |
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Runtime, Skip};
+
+pub struct Settings {
+    pub tare: Runtime,
+    pub runc: Option<Runtime>,
+    pub busybox: PathBuf,
+    /// This run's own directory; every test has one of its own below it.
+    pub dir: PathBuf,
+    pub applets: Vec<String>,
+    pub crash_full: bool,
+    pub stress: bool,
+}
+
+impl Settings {
+    /// # Errors
+    /// Says what is missing and how to get it.
+    pub fn read() -> Result<Self, String> {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bin/tare");
+        let tare = env::var_os("TARE").map_or(checkout, PathBuf::from);
+        let tare = tare
+            .canonicalize()
+            .map_err(|e| format!("{}: {e}; build it with `make build` or set TARE", tare.display()))?;
+        let busybox = env::var_os("BUSYBOX")
+            .map(PathBuf::from)
+            .or_else(|| ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|p| p.exists()))
+            .ok_or("no busybox: install busybox-static or set BUSYBOX")?;
+        let list = Command::new(&busybox).arg("--list").output().map_err(|e| format!("busybox: {e}"))?;
+        let applets = String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect();
+        let base = env::var_os("TARE_TEST_DIR").map_or("/run/tare-test".into(), PathBuf::from);
+        let dir = base.join(std::process::id().to_string());
+        std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        // A hard link of this copy is the busybox of every container.
+        std::fs::copy(&busybox, dir.join("busybox")).map_err(|e| format!("copy busybox: {e}"))?;
+        let is_set = |name| env::var(name).is_ok_and(|v| v == "1");
+        Ok(Self {
+            tare: Runtime::at(tare)?,
+            runc: peer("RUNC", "runc").map(Runtime::at).transpose()?,
+            busybox,
+            dir,
+            applets,
+            crash_full: is_set("TARE_CRASH_FULL"),
+            stress: is_set("TARE_STRESS"),
+        })
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+        for dir in cgroup_roots() {
+            let _ = std::fs::remove_dir(dir.join("tare-test"));
+        }
+    }
+}
+
+fn peer(variable: &str, name: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).or_else(|| find(name))
+}
+
+/// Looks a program up in `PATH`.
+pub fn find(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|p| p.is_file())
+}
+
+/// A program of the host, or the reason to ignore the test.
+pub fn program(name: &str) -> Result<PathBuf, Skip> {
+    find(name).ok_or_else(|| Skip(format!("{name} is not installed")))
+}
+
+/// Whether `/sys/fs/cgroup` is cgroup v2 alone.
+pub fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The directory of every mounted cgroup hierarchy.
+pub fn cgroup_roots() -> Vec<PathBuf> {
+    let base = Path::new("/sys/fs/cgroup");
+    if unified() {
+        return vec![base.to_owned()];
+    }
+    let Ok(entries) = std::fs::read_dir(base) else { return Vec::new() };
+    // cpu,cpuacct and its links name one hierarchy: keep the directories.
+    entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+/// The hierarchy that has `controller`, or the reason to ignore the test.
+pub fn controller(name: &str) -> Result<PathBuf, Skip> {
+    let root = Path::new("/sys/fs/cgroup");
+    if !unified() {
+        let dir = root.join(name);
+        return if dir.is_dir() { Ok(dir) } else { Err(Skip(format!("no cgroup v1 controller {name}"))) };
+    }
+    let has = |file| std::fs::read_to_string(root.join(file)).unwrap_or_default();
+    if has("cgroup.controllers").split_whitespace().any(|c| c == name) {
+        Ok(root.to_owned())
+    } else {
+        Err(Skip(format!("no cgroup v2 controller {name}")))
+    }
+}

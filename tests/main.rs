@@ -1,0 +1,64 @@
+//! The integration suite: it drives the built binary on real containers, as root.
+//!
+//! `cargo test -p integration` runs all of it, `cargo test -p integration -- create::` one file.
+//! [`harness::settings`] lists the settings. The program is static: copied to another machine beside a
+//! `tare` and a busybox, it runs there without cargo. `TARE=$(command -v runc)` points it at runc: what
+//! runc does is the expectation nearly everywhere, and what is not stands in `differences.rs`.
+#![forbid(unsafe_code)]
+// A failed unwrap is a failed test, output is for the person who runs it, and files are made by name.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
+mod cgroups;
+mod cli;
+mod crash;
+mod create;
+mod delete;
+mod devices;
+mod features;
+mod golden;
+mod golden_cli;
+mod golden_config;
+mod harness;
+mod hooks;
+mod kill;
+mod list;
+mod mounts;
+mod namespaces;
+mod process;
+mod ps;
+mod run;
+mod security;
+mod spec;
+mod start;
+mod state;
+mod stress;
+mod terminal;
+
+fn main() -> std::process::ExitCode {
+    let tests = [
+        cgroups::TESTS,
+        cli::TESTS,
+        crash::TESTS,
+        create::TESTS,
+        delete::TESTS,
+        devices::TESTS,
+        features::TESTS,
+        golden::TESTS,
+        hooks::TESTS,
+        kill::TESTS,
+        list::TESTS,
+        mounts::TESTS,
+        namespaces::TESTS,
+        process::TESTS,
+        ps::TESTS,
+        run::TESTS,
+        security::TESTS,
+        spec::TESTS,
+        start::TESTS,
+        state::TESTS,
+        stress::TESTS,
+        terminal::TESTS,
+    ]
+    .concat();
+    harness::report::run(&tests)
+}

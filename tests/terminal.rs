@@ -1,0 +1,249 @@
+//! process.terminal: in the foreground on the caller's terminal, and over `--console-socket`.
+
+use std::os::unix::net::UnixListener;
+use std::process::Child;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::pty::{Terminal, receive};
+use crate::harness::runtime::wait;
+use crate::harness::{Container, Lab, Outcome, Value, eventually, json, tests};
+
+tests![
+    is_a_terminal_inside,
+    size_is_the_callers_and_follows_it,
+    keys_reach_the_process,
+    settings_come_back,
+    settings_come_back_when_the_container_is_killed,
+    settings_come_back_when_create_fails,
+    much_output_arrives,
+    console_is_the_terminal,
+    console_socket_receives_the_master,
+    console_socket_with_run_detached,
+    console_size,
+    owner_of_the_terminal,
+    create_needs_a_socket,
+    socket_needs_a_terminal,
+    run_needs_a_terminal,
+    a_wrong_socket_is_refused,
+];
+
+fn interactive(config: &mut Value) {
+    config["process"]["terminal"] = json!(true);
+}
+
+/// `run` of a shell script on `terminal`.
+fn run_on<'l>(lab: &'l Lab, terminal: &Terminal, script: &str) -> (Container<'l>, Child) {
+    let mut c = lab.container(&["sh", "-c", script]);
+    c.edit(interactive);
+    let mut command = lab.command(&c.runtime, &lab.next_file("log"));
+    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    let child = terminal.spawn(lab, &command);
+    (c, child)
+}
+
+fn is_a_terminal_inside(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    let (_, child) = run_on(lab, &terminal, "tty; test -t 0 -a -t 1 -a -t 2 && echo all; ps -o pid,tty,args | grep '[p]s -o'; exit 5");
+    let text = terminal.read_until("ps -o");
+    assert!(text.starts_with("/dev/pts/0\r\nall\r\n"), "{text:?}");
+    assert!(text.contains("136,0"), "it is the controlling terminal: {text:?}");
+    assert_eq!(wait(child), 5);
+    Ok(())
+}
+
+fn size_is_the_callers_and_follows_it(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    terminal.resize(33, 77);
+    let script = "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done";
+    let (_, child) = run_on(lab, &terminal, script);
+    terminal.read_until("33 77\r\n");
+    terminal.resize(44, 88);
+    terminal.read_until("44 88\r\n");
+    assert_eq!(wait(child), 0);
+    Ok(())
+}
+
+/// Input is passed byte by byte: ^C is the container's business, not the caller's.
+fn keys_reach_the_process(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    let (_, child) = run_on(lab, &terminal, "trap 'echo interrupted; exit 9' INT; read line; echo got $line; while :; do sleep 0.05; done");
+    eventually("the terminal to be raw", || (!terminal.settings().contains("ICANON")).then_some(()));
+    terminal.type_in("some words\r");
+    terminal.read_until("got some words\r\n");
+    terminal.type_in("\x03");
+    terminal.read_until("interrupted\r\n");
+    assert_eq!(wait(child), 9);
+    Ok(())
+}
+
+fn settings_come_back(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    let before = terminal.settings();
+    let (_, child) = run_on(lab, &terminal, "echo ready; read line");
+    terminal.read_until("ready");
+    assert_ne!(terminal.settings(), before, "raw while the container runs");
+    terminal.type_in("\r");
+    assert_eq!(wait(child), 0);
+    assert_eq!(terminal.settings(), before);
+    Ok(())
+}
+
+fn settings_come_back_when_the_container_is_killed(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    let before = terminal.settings();
+    let (c, child) = run_on(lab, &terminal, "echo ready; sleep 100");
+    terminal.read_until("ready");
+    c.kill("KILL").ok();
+    assert_eq!(wait(child), 137);
+    assert_eq!(terminal.settings(), before);
+    // And when the runtime itself is asked to end.
+    let (_, child) = run_on(lab, &terminal, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done");
+    terminal.read_until("ready");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(wait(child), 3);
+    assert_eq!(terminal.settings(), before);
+    Ok(())
+}
+
+fn settings_come_back_when_create_fails(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    let before = terminal.settings();
+    let mut c = lab.container(&["/nope"]);
+    c.edit(interactive);
+    let mut command = lab.command(&c.runtime, &lab.next_file("log"));
+    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    let child = terminal.spawn(lab, &command);
+    terminal.read_until("stat /nope: no such file or directory");
+    assert_eq!(wait(child), 1);
+    assert_eq!(terminal.settings(), before);
+    Ok(())
+}
+
+/// More than every buffer on the way, and the last line before the end.
+fn much_output_arrives(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    let (_, child) = run_on(lab, &terminal, "seq 1 200000; echo last");
+    let text = terminal.read_until("last\r\n");
+    assert_eq!(text.lines().count(), 200_001);
+    assert!(text.lines().zip(1..).take(200_000).all(|(line, number)| line == number.to_string()));
+    assert_eq!(wait(child), 0);
+    Ok(())
+}
+
+fn console_is_the_terminal(lab: &Lab) -> Outcome {
+    let mut terminal = Terminal::open();
+    let (_, child) = run_on(lab, &terminal, "echo to the console > /dev/console; stat -c '%t:%T' /dev/console; echo end");
+    let text = terminal.read_until("end\r\n");
+    // CVE-2025-52565: it is a Unix98 pseudoterminal, whatever the image has there.
+    assert_eq!(text, "to the console\r\n88:0\r\nend\r\n");
+    wait(child);
+    Ok(())
+}
+
+/// A listening socket, and its path.
+fn socket(lab: &Lab) -> (UnixListener, String) {
+    let path = lab.dir.join("console.sock");
+    let _ = std::fs::remove_file(&path);
+    (UnixListener::bind(&path).unwrap(), path.to_str().unwrap().to_owned())
+}
+
+fn console_socket_receives_the_master(lab: &Lab) -> Outcome {
+    let (listener, path) = socket(lab);
+    let mut c = lab.container(&["sh", "-c", "echo hello; read line; echo got $line; sleep 100"]);
+    c.edit(interactive);
+    // The runtime sends while the call goes on: the socket's backlog holds it until it is accepted.
+    c.create(&["--console-socket", &path]).ok();
+    let (master, text) = receive(&listener);
+    assert!(text.contains("ptmx") || text.contains("pts"), "the name beside it: {text:?}");
+    let mut terminal = Terminal::of(master);
+    c.start();
+    terminal.read_until("hello\r\n");
+    terminal.type_in("line\n");
+    terminal.read_until("got line\r\n");
+    assert_eq!(c.status(), "running");
+    Ok(())
+}
+
+fn console_socket_with_run_detached(lab: &Lab) -> Outcome {
+    let (listener, path) = socket(lab);
+    let mut c = lab.container(&["sh", "-c", "tty; sleep 100"]);
+    c.edit(interactive);
+    c.run(&["--detach", "--console-socket", &path]).ok();
+    Terminal::of(receive(&listener).0).read_until("/dev/pts/0\r\n");
+    Ok(())
+}
+
+fn console_size(lab: &Lab) -> Outcome {
+    let (listener, path) = socket(lab);
+    let mut c = lab.container(&["sh", "-c", "stty size; sleep 100"]);
+    c.edit(|v| {
+        interactive(v);
+        v["process"]["consoleSize"] = json!({"height": 31, "width": 91});
+    });
+    c.create(&["--console-socket", &path]).ok();
+    let mut terminal = Terminal::of(receive(&listener).0);
+    c.start();
+    terminal.read_until("31 91\r\n");
+    Ok(())
+}
+
+fn owner_of_the_terminal(lab: &Lab) -> Outcome {
+    let (listener, path) = socket(lab);
+    let mut c = lab.container(&["sh", "-c", "stat -c '%u:%g %a' /dev/pts/0 /dev/console; sleep 100"]);
+    c.edit(|v| {
+        interactive(v);
+        v["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    });
+    c.create(&["--console-socket", &path]).ok();
+    let mut terminal = Terminal::of(receive(&listener).0);
+    c.start();
+    terminal.read_until("1000:5 620\r\n1000:5 620\r\n");
+    Ok(())
+}
+
+fn create_needs_a_socket(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["sh"]);
+    c.edit(interactive);
+    let text = "cannot allocate tty if RT will detach without setting console socket";
+    c.create(&[]).fails(1, &format!("RT create failed: {text}"));
+    c.run(&["--detach"]).fails(1, &format!("RT run failed: {text}"));
+    Ok(())
+}
+
+fn socket_needs_a_terminal(lab: &Lab) -> Outcome {
+    let (_listener, path) = socket(lab);
+    let c = lab.container(&["true"]);
+    let text = "cannot use console socket if RT will not detach or allocate tty";
+    c.create(&["--console-socket", &path]).fails(1, &format!("RT create failed: {text}"));
+    let mut c = lab.container(&["true"]);
+    c.edit(interactive);
+    c.run(&["--console-socket", &path]).fails(1, &format!("RT run failed: {text}"));
+    Ok(())
+}
+
+/// Without a controlling terminal there is nothing to show the container's on.
+fn run_needs_a_terminal(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["true"]);
+    c.edit(interactive);
+    let log = lab.next_file("log");
+    let mut command = lab.command(&c.runtime, &log);
+    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    let mut session = lab.clean(std::process::Command::new(&lab.settings.busybox));
+    session.arg("setsid").arg(command.get_program()).args(command.get_args());
+    let run = lab.collect(&lab.tare, session, &log);
+    run.fails(1, "RT run failed: open /dev/tty: no such device or address");
+    Ok(())
+}
+
+fn a_wrong_socket_is_refused(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["true"]);
+    c.edit(interactive);
+    let file = lab.file("no-socket", "");
+    for path in [file.as_str(), "/does/not/exist"] {
+        let create = c.create(&["--console-socket", path]);
+        assert_eq!((create.code, create.errors().len()), (1, 1), "{path}: {}", create.err);
+        assert_eq!(lab.leaks(), [""; 0]);
+    }
+    Ok(())
+}
