@@ -194,8 +194,11 @@ pub fn kill(child: &Child) {
 
 /// Removes everything of a container whose first process is gone; then its `poststop` hooks run.
 pub fn destroy(state: &State, entry: Entry, lock: Lock) -> Result<()> {
-    // Without a PID namespace of its own, its other processes live on.
-    state.cgroup.kill(sys::signal::KILL)?;
+    // All processes of its PID namespace have ended with init. Without one of its own they live on, and
+    // an init that was never recorded may still be there.
+    if !state.own_pid_namespace || state.init.is_none() {
+        state.cgroup.kill(sys::signal::KILL)?;
+    }
     state.cgroup.remove()?;
     entry.remove(lock)?;
     let hook_state = hooks::state(&state.id, "stopped", 0, &state.bundle, &state.annotations);

@@ -74,6 +74,8 @@ struct Prepared {
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
 fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>> {
     let plan = context.plan;
+    // Processes of a PID namespace that is joined must not look into this one (CVE-2016-9962).
+    sys::cred::set_dumpable(false)?;
     // Modes are the plan's business and not the caller's umask's.
     sys::cred::set_umask(0);
     cgroup::init_join(context.cgroup, context.in_unified)?;

@@ -67,6 +67,12 @@ pub fn write_some(fd: BorrowedFd<'_>, data: &[u8]) -> Result<usize, Errno> {
     rustix::io::write(fd, data)
 }
 
+/// Reads and writes of `fd` wait from now on.
+pub fn set_blocking(fd: BorrowedFd<'_>) -> Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd).call("fcntl F_GETFL")?;
+    rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK).call("fcntl F_SETFL")
+}
+
 /// Reads and writes of `fd` return at once from now on.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd).call("fcntl F_GETFL")?;
@@ -207,6 +213,11 @@ pub fn is_regular(stat: &Stat) -> bool {
 /// Whether the caller, with its effective ids, may execute `path`.
 pub fn may_execute(path: &Path) -> bool {
     rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// Opens for use what `fd` is a handle to (`O_PATH`), through the host's procfs.
+pub fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
+    open_at(CWD, format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd)), flags, 0)
 }
 
 /// Where the open file `fd` is now, as the host's procfs tells it.

@@ -103,7 +103,7 @@ fn plan_one(
             faults.add(format!("{at}.options"), "a mount of type bind needs the option bind or rbind");
             return None;
         }
-        (None, "cgroup" | "cgroup2") => What::Cgroup(cgroups.to_vec()),
+        (None, "cgroup") => What::Cgroup(cgroups.to_vec()),
         (None, "") => {
             faults.add(format!("{at}.type"), "a mount without the option bind needs a type");
             return None;

@@ -233,6 +233,7 @@ pub fn init_reopen_null() -> Result<()> {
                 let text = "can't reopen /dev/null: container's /dev/null is invalid";
                 return Err(Error::new(Kind::Invalid, text));
             }
+            sys::file::set_blocking(opened.as_fd())?;
             own = Some(opened);
         }
         if let Some(own) = &own {

@@ -76,15 +76,17 @@ pub fn host_hand_over(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<
 pub fn init_open(plan: &Plan, root: &RootDir) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Plan::New { size, .. } = plan else { return Ok(None) };
     let failed = || "opening the terminal (process.terminal)".to_owned();
-    let master =
-        root.open(Path::new("dev/pts/ptmx"), sys::OFlags::RDWR | sys::OFlags::NOCTTY, 0).map_err(|e| {
-            Error::from(e)
-                .context(failed())
-                .hint("a container with a terminal needs a mount of type devpts at /dev/pts")
-        })?;
-    if sys::mount::fs_magic(master.as_fd()).on(failed)? != sys::mount::DEVPTS_MAGIC {
+    let device = root.open_path(Path::new("dev/pts/ptmx")).map_err(|e| {
+        Error::from(e)
+            .context(failed())
+            .hint("a container with a terminal needs a mount of type devpts at /dev/pts")
+    })?;
+    // Only then is it opened for real: anything else may be there, a device of the image included.
+    if sys::mount::fs_magic(device.as_fd()).on(failed)? != sys::mount::DEVPTS_MAGIC {
         return Err(Error::new(Kind::Invalid, "/dev/pts/ptmx is not of a devpts").context(failed()));
     }
+    let flags = sys::OFlags::RDWR | sys::OFlags::NOCTTY;
+    let master = sys::file::reopen(device.as_fd(), flags).on(failed)?;
     let slave = sys::tty::peer(master.as_fd()).on(failed)?;
     if let Some((rows, columns)) = size {
         sys::tty::set_size(master.as_fd(), *rows, *columns).on(failed)?;
