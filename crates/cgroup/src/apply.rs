@@ -124,7 +124,9 @@ fn load(program: &[Insn]) -> sys::Result<OwnedFd> {
     }
     // Before Linux 5.11 programs count as locked memory. The container must not inherit the change.
     let limit = getrlimit(Resource::Memlock);
-    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: limit.maximum, ..limit });
+    }
     let done = bpf::load_device_program(program);
     let _ = setrlimit(Resource::Memlock, limit);
     done

@@ -7,27 +7,33 @@ use crate::file;
 
 const FILES: [(&str, &str); 2] = [("cpuset.cpus", "../cpuset.cpus"), ("cpuset.mems", "../cpuset.mems")];
 
-/// Gives a cgroup the CPUs and memory nodes of its parent where it has none.
-///
-/// Parents that have none either, because somebody else made them, are filled first.
+/// Gives a cgroup the CPUs and memory nodes of its parent.
 pub(crate) fn inherit(dir: &OwnedFd) -> Result<(), Errno> {
+    FILES.iter().try_for_each(|(own, above)| copy(dir, own, above))
+}
+
+/// The same for a cgroup that somebody else made, and only for what it does not have.
+pub(crate) fn complete(dir: &OwnedFd) -> Result<(), Errno> {
     for (own, above) in FILES {
-        if !is_blank(&file::read(dir, own)?) {
-            continue;
-        }
-        let mut value = file::read(dir, above)?;
-        if is_blank(&value) {
-            inherit(&file::open_dir(dir, "..")?)?;
-            value = file::read(dir, above)?;
-        }
-        match file::write(dir, own, value.trim_end()) {
-            // A sibling may have them for itself alone (cpuset.cpu_exclusive): then the container
-            // must be given others, and cannot be joined without.
-            Err(Errno::INVAL) => {}
-            done => done?,
+        if is_blank(&file::read(dir, own)?) {
+            copy(dir, own, above)?;
         }
     }
     Ok(())
+}
+
+fn copy(dir: &OwnedFd, own: &str, above: &str) -> Result<(), Errno> {
+    let mut value = file::read(dir, above)?;
+    if is_blank(&value) {
+        complete(&file::open_dir(dir, "..")?)?;
+        value = file::read(dir, above)?;
+    }
+    match file::write(dir, own, value.trim_end()) {
+        // A sibling may have them for itself alone (cpuset.cpu_exclusive): then the container must be
+        // given others, and cannot be joined without.
+        Err(Errno::INVAL) => Ok(()),
+        done => done,
+    }
 }
 
 fn is_blank(value: &str) -> bool {

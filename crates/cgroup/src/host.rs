@@ -1,7 +1,7 @@
 //! The cgroup hierarchies of the host: which there are, where they are mounted, where the caller is.
 use std::path::{Component, Path};
 
-use rustix::fs::statfs;
+use rustix::fs::{CWD, Dir, FileType, statfs};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
@@ -63,28 +63,30 @@ impl Host {
     pub fn detect() -> Result<Host, Error> {
         let path = "/proc/self/cgroup";
         let text = file::read_absolute(path).map_err(|errno| Error::call(format!("read {path}"), errno))?;
-        let mut search = Search::default();
-        let mut hierarchies = Vec::new();
-        if magic(ROOT) == Some(V2_MAGIC) {
-            for (_, own) in text.lines().filter_map(entry).filter(|(controllers, _)| controllers.is_empty()) {
-                hierarchies.push(search.hierarchy(Vec::new(), ROOT.to_owned(), own)?);
-            }
-            return Host::new(Layout::V2, hierarchies);
-        }
-        let mut layout = Layout::V1;
+        // The kernel names a unified hierarchy even where none is mounted.
+        let unified = [(ROOT, Layout::V2), (HYBRID, Layout::Hybrid)];
+        let unified = unified.into_iter().find(|(path, _)| magic(path) == Some(V2_MAGIC));
+        let layout = unified.map_or(Layout::V1, |(_, layout)| layout);
+        let mut found = Vec::new();
         for (controllers, own) in text.lines().filter_map(entry) {
-            let place = if !controllers.is_empty() {
-                search.place(&controllers)?
-            } else if magic(HYBRID) == Some(V2_MAGIC) {
-                layout = Layout::Hybrid;
-                Some(HYBRID.to_owned())
-            } else {
-                // The kernel names a unified hierarchy even where none is mounted.
-                None
+            let place = match (controllers.is_empty(), layout) {
+                (true, Layout::V1) | (false, Layout::V2) => continue,
+                (true, _) => unified.map(|(path, _)| path.to_owned()),
+                (false, _) => usual_place(&controllers),
             };
-            if let Some(mount) = place {
-                hierarchies.push(search.hierarchy(controllers, mount, own)?);
+            found.push(Found { controllers, own, place });
+        }
+        let mut mounts = Mounts::default();
+        if may_be_elsewhere(&found) {
+            for lost in found.iter_mut().filter(|found| found.place.is_none()) {
+                lost.place = mounts.find(|m| m.has(&lost.controllers))?.map(|m| m.point.clone());
             }
+        }
+        let mut hierarchies = Vec::with_capacity(found.len());
+        for Found { controllers, own, place } in found {
+            let Some(mount) = place else { continue };
+            let own = own_below(&mount, own, &mut mounts)?;
+            hierarchies.push(Hierarchy { controllers, mount, own });
         }
         Host::new(layout, hierarchies)
     }
@@ -101,6 +103,15 @@ impl Host {
     pub fn layout(&self) -> Layout {
         self.layout
     }
+}
+
+/// A hierarchy that the kernel speaks of, while it is looked for.
+struct Found<'a> {
+    controllers: Vec<String>,
+    /// The caller's cgroup as the kernel names it.
+    own: &'a str,
+    /// Where the hierarchy is mounted.
+    place: Option<String>,
 }
 
 /// The controllers and the path of a line of `/proc/self/cgroup`; `None` for a hierarchy that
@@ -120,48 +131,59 @@ fn magic(path: &str) -> Option<u64> {
     statfs(path).ok().and_then(|s| u64::try_from(s.f_type).ok())
 }
 
-/// Looks for hierarchies: at their usual places, then in the list of mounts.
-#[derive(Default)]
-struct Search {
-    mounts: Option<Vec<Mount>>,
+/// The usual mount point of the hierarchy of version 1 with these controllers, if it is there.
+fn usual_place(controllers: &[String]) -> Option<String> {
+    let joined = controllers.join(",");
+    let mut names = std::iter::once(&joined).chain(controllers);
+    names.find_map(|name| {
+        let path = format!("{ROOT}/{}", name.strip_prefix("name=").unwrap_or(name));
+        (magic(&path) == Some(V1_MAGIC)).then_some(path)
+    })
 }
 
-impl Search {
-    /// Where the hierarchy of version 1 with these controllers is mounted.
-    fn place(&mut self, controllers: &[String]) -> Result<Option<String>, Error> {
-        let joined = controllers.join(",");
-        let names = std::iter::once(joined.as_str()).chain(controllers.iter().map(String::as_str));
-        for name in names {
-            let path = format!("{ROOT}/{}", name.strip_prefix("name=").unwrap_or(name));
-            if magic(&path) == Some(V1_MAGIC) {
-                return Ok(Some(path));
-            }
-        }
-        let has = |m: &&Mount| !m.unified && controllers.iter().all(|c| m.options.split(',').any(|o| o == c));
-        Ok(self.mounts()?.iter().find(has).map(|m| m.point.clone()))
+/// Whether hierarchies that were not found may be mounted at other places than the usual ones.
+///
+/// When all hierarchies below `/sys/fs/cgroup` are known, the others are not there for this caller,
+/// and one need not look far. Only the devices hierarchy is worth it.
+fn may_be_elsewhere(found: &[Found<'_>]) -> bool {
+    let mut lost = found.iter().filter(|found| found.place.is_none()).peekable();
+    if lost.peek().is_none() {
+        return false;
     }
-
-    /// The hierarchy that is mounted at `mount`, where `own` is the caller's cgroup as the kernel names it.
-    fn hierarchy(&mut self, controllers: Vec<String>, mount: String, own: &str) -> Result<Hierarchy, Error> {
-        let own = if own == "/" || rustix::fs::stat(format!("{mount}{own}")).is_ok() {
-            Some(own.to_owned())
-        } else {
-            // In a container without a cgroup namespace the kernel names paths from the hierarchy's
-            // root, while only a part of the hierarchy is mounted.
-            let mounts = self.mounts()?;
-            mounts.iter().find(|m| m.point == mount).and_then(|m| below(&m.root, own))
-        };
-        Ok(Hierarchy { controllers, mount, own })
+    if lost.any(|lost| lost.controllers.iter().any(|name| name == "devices")) {
+        return true;
     }
+    let Ok(list) = file::open_readable_dir(CWD, ROOT).and_then(Dir::new) else { return true };
+    list.filter_map(Result::ok).filter(|entry| entry.file_type() == FileType::Directory).any(|entry| {
+        let path = format!("{ROOT}/{}", entry.file_name().to_string_lossy());
+        let known = found.iter().any(|found| found.place.as_ref() == Some(&path));
+        !known && magic(&path) == Some(V1_MAGIC)
+    })
+}
 
-    fn mounts(&mut self) -> Result<&[Mount], Error> {
-        if self.mounts.is_none() {
+/// The path below `mount` of the caller's cgroup, which the kernel names `own`.
+fn own_below(mount: &str, own: &str, mounts: &mut Mounts) -> Result<Option<String>, Error> {
+    if own == "/" || rustix::fs::stat(format!("{mount}{own}")).is_ok() {
+        return Ok(Some(own.to_owned()));
+    }
+    // In a container without a cgroup namespace the kernel names paths from the hierarchy's root,
+    // while only a part of the hierarchy is mounted.
+    Ok(mounts.find(|m| m.point == mount)?.and_then(|m| below(&m.root, own)))
+}
+
+/// The mounted cgroup hierarchies, which are read when they are asked for.
+#[derive(Default)]
+struct Mounts(Option<Vec<Mount>>);
+
+impl Mounts {
+    fn find(&mut self, wanted: impl Fn(&Mount) -> bool) -> Result<Option<&Mount>, Error> {
+        if self.0.is_none() {
             let path = "/proc/self/mountinfo";
             let text =
                 file::read_absolute(path).map_err(|errno| Error::call(format!("read {path}"), errno))?;
-            self.mounts = Some(text.lines().filter_map(mount).collect());
+            self.0 = Some(text.lines().filter_map(mount).collect());
         }
-        Ok(self.mounts.as_deref().unwrap_or(&[]))
+        Ok(self.0.iter().flatten().find(|mount| wanted(mount)))
     }
 }
 
@@ -179,6 +201,12 @@ struct Mount {
     point: String,
     unified: bool,
     options: String,
+}
+
+impl Mount {
+    fn has(&self, controllers: &[String]) -> bool {
+        !self.unified && controllers.iter().all(|name| self.options.split(',').any(|option| option == name))
+    }
 }
 
 /// Reads a line of `/proc/self/mountinfo`; `None` for what is no cgroup hierarchy.
@@ -227,6 +255,7 @@ mod tests {
             options: "rw,cpu,cpuacct".to_owned(),
         };
         assert_eq!(mount(line), Some(expected));
+        assert!(mount(line).is_some_and(|m| m.has(&["cpuacct".to_owned()]) && !m.has(&["cpuse".to_owned()])));
         assert!(mount("41 31 0:38 / /x rw - cgroup2 cgroup2 rw,nsdelegate").is_some_and(|m| m.unified));
         assert_eq!(mount("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755"), None);
     }

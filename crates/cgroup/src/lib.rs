@@ -1,4 +1,15 @@
-//! Control groups.
+//! Control groups: where a container lives, what limits it, which processes it has, and its end.
+//!
+//! Versions 1 and 2 and hybrid hosts, through the files of cgroupfs. The steps of a container's life:
+//!
+//! 1. [`Host::detect`] asks which hierarchies there are; [`place`] decides which directory in each is
+//!    the container's, and [`plan`] what is written there. Both only decide, so that all faults of a
+//!    config are known before anything is touched.
+//! 2. [`Cgroup::check_unused`], then the caller records the [`Cgroup`], then [`Cgroup::create`]. Killed
+//!    at any point, it leaves what [`Cgroup::kill`] and [`Cgroup::remove`] clear away.
+//! 3. [`Live::apply`] sets the limits. The first process is cloned into [`Live::into_cgroup`] and calls
+//!    [`Live::join`] itself; one that could not be cloned there calls [`Live::join_unified`] too. Later
+//!    processes do the same with [`Cgroup::open`].
 #![forbid(unsafe_code)]
 
 mod apply;

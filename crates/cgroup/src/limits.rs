@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use sys::bpf::Insn;
 
 /// What a container's cgroup is to be set to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// What is written, in this order.
     pub writes: Vec<Write>,

@@ -45,8 +45,8 @@ impl Cgroup {
                 unified::enable_controllers(directory, &fd)?;
             }
             if directory.has("cpuset") {
-                cpuset::inherit(&fd)
-                    .map_err(|errno| Error::call(format!("inherit cpuset of {path}"), errno))?;
+                let done = if new { cpuset::inherit(&fd) } else { cpuset::complete(&fd) };
+                done.map_err(|errno| Error::call(format!("inherit cpuset of {path}"), errno))?;
             }
             Ok((fd, new))
         })

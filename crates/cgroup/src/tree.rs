@@ -54,11 +54,11 @@ fn children(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
         return Ok(Vec::new());
     }
     let mut names = Vec::new();
-    let list = match Dir::read_from(dir) {
+    let readable = match file::open_readable_dir(dir, ".") {
         Err(Errno::NOENT | Errno::NODEV) => return Ok(names),
-        list => list?,
+        readable => readable?,
     };
-    for entry in list {
+    for entry in Dir::new(readable)? {
         let entry = entry?;
         let name = entry.file_name();
         if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
