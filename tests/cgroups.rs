@@ -120,7 +120,10 @@ fn cpuset(lab: &Lab) -> Outcome {
     // Without a wish it is what the parent has: an empty cpuset takes no process.
     let free = with(lab, &json!({}));
     if !unified() {
-        assert_eq!(free.cgroup("cpuset", "cpuset.cpus")?, fs::read_to_string("/sys/devices/system/cpu/online").unwrap().trim());
+        assert_eq!(
+            free.cgroup("cpuset", "cpuset.cpus")?,
+            fs::read_to_string("/sys/devices/system/cpu/online").unwrap().trim()
+        );
     }
     Ok(())
 }
@@ -165,7 +168,8 @@ fn too_small_a_memory_limit(lab: &Lab) -> Outcome {
 
 fn unlimited_values(lab: &Lab) -> Outcome {
     controller("memory")?;
-    let c = with(lab, &json!({"memory": {"limit": -1, "swap": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1}}));
+    let c =
+        with(lab, &json!({"memory": {"limit": -1, "swap": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1}}));
     let value = c.cgroup("memory", if unified() { "memory.max" } else { "memory.limit_in_bytes" })?;
     assert!(value == "max" || value == "9223372036854771712", "{value}");
     check(&c, "pids", ("pids.max", "max"), ("pids.max", "max"))?;
@@ -175,16 +179,21 @@ fn unlimited_values(lab: &Lab) -> Outcome {
 /// Engines send zeros for what they do not mean.
 fn zero_leaves_a_limit_as_it_is(lab: &Lab) -> Outcome {
     controller("memory")?;
-    let c = with(lab, &json!({"memory": {"limit": 0, "swap": 0, "reservation": 0}, "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}}));
+    let c = with(
+        lab,
+        &json!({"memory": {"limit": 0, "swap": 0, "reservation": 0}, "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}}),
+    );
     let value = c.cgroup("memory", if unified() { "memory.max" } else { "memory.limit_in_bytes" })?;
     assert!(value == "max" || value == "9223372036854771712", "{value}");
     check(&c, "cpu", ("cpu.shares", "1024"), ("cpu.weight", "100"))
 }
 
 fn wrong_values_are_refused(lab: &Lab) -> Outcome {
-    for (of, resources) in
-        [("cpuset", json!({"cpu": {"cpus": "999"}})), ("cpuset", json!({"cpu": {"cpus": "bogus"}})), ("cpu", json!({"cpu": {"quota": 5}}))]
-    {
+    for (of, resources) in [
+        ("cpuset", json!({"cpu": {"cpus": "999"}})),
+        ("cpuset", json!({"cpu": {"cpus": "bogus"}})),
+        ("cpu", json!({"cpu": {"quota": 5}})),
+    ] {
         controller(of)?;
         let run = lab.run(&["true"], |v| v["linux"]["resources"]["cpu"] = resources["cpu"].clone());
         assert_eq!((run.code, run.errors().len()), (1, 1), "{resources}: {run:?}");

@@ -57,7 +57,8 @@ fn called_as_runc_it_says_runc(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-const COMMANDS: [&str; 10] = ["create", "delete", "features", "kill", "list", "ps", "run", "spec", "start", "state"];
+const COMMANDS: [&str; 10] =
+    ["create", "delete", "features", "kill", "list", "ps", "run", "spec", "start", "state"];
 
 fn help_is_printed_and_succeeds(lab: &Lab) -> Outcome {
     let known = |name: &&str| *name != "features" || !lab.tare.is_runc_before(1, 2);
@@ -109,7 +110,15 @@ fn flags_in_every_spelling(lab: &Lab) -> Outcome {
 
 /// Every flag of the contract is known: an unknown one would be a usage error before anything else.
 fn every_command_knows_its_flags(lab: &Lab) -> Outcome {
-    let common = ["--bundle=x", "--console-socket=x", "--pidfd-socket=x", "--pid-file=x", "--no-pivot", "--no-new-keyring", "--preserve-fds=1"];
+    let common = [
+        "--bundle=x",
+        "--console-socket=x",
+        "--pidfd-socket=x",
+        "--pid-file=x",
+        "--no-pivot",
+        "--no-new-keyring",
+        "--preserve-fds=1",
+    ];
     let run = ["--detach", "-d", "--keep", "--no-subreaper"];
     let table: [(&str, &[&str]); 7] = [
         ("create", &common),
@@ -126,7 +135,11 @@ fn every_command_knows_its_flags(lab: &Lab) -> Outcome {
                 continue;
             }
             let output = lab.call(&[command, flag, "no/such"]);
-            assert!(!output.err.contains("flag provided but not defined"), "{command} {flag}: {}", output.err);
+            assert!(
+                !output.err.contains("flag provided but not defined"),
+                "{command} {flag}: {}",
+                output.err
+            );
         }
     }
     Ok(())
@@ -139,13 +152,17 @@ fn flags_after_the_command_are_not_global(lab: &Lab) -> Outcome {
 }
 
 fn log_is_appended(lab: &Lab) -> Outcome {
-    let log = lab.file("own.log", "{\"level\":\"info\",\"msg\":\"mine\",\"time\":\"2026-01-01T00:00:00Z\"}\n");
+    let log =
+        lab.file("own.log", "{\"level\":\"info\",\"msg\":\"mine\",\"time\":\"2026-01-01T00:00:00Z\"}\n");
     for _ in 0..2 {
         lab.call(&["--log", &log, "state", "nope"]);
     }
     let text = fs::read_to_string(&log).unwrap();
     let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(lines.iter().map(|l| &l["msg"]).collect::<Vec<_>>(), [&json!("mine"), &json!("container does not exist"), &json!("container does not exist")]);
+    assert_eq!(
+        lines.iter().map(|l| &l["msg"]).collect::<Vec<_>>(),
+        [&json!("mine"), &json!("container does not exist"), &json!("container does not exist")]
+    );
     let time = lines[1]["time"].as_str().unwrap();
     assert!(time.len() >= 20 && time.as_bytes()[10] == b'T', "{time}");
     Ok(())
@@ -170,11 +187,20 @@ fn debug_writes_more(lab: &Lab) -> Outcome {
 
 fn warnings_go_to_stderr_without_a_log(lab: &Lab) -> Outcome {
     let mut c = lab.container(&["true"]);
-    c.edit(|v| crate::harness::bundle::push(&mut v["process"]["capabilities"]["bounding"], json!("CAP_BOGUS")));
+    c.edit(|v| {
+        crate::harness::bundle::push(&mut v["process"]["capabilities"]["bounding"], json!("CAP_BOGUS"))
+    });
     let root = lab.root();
-    let output = lab.bare(&lab.tare, &["--root", root.to_str().unwrap(), "run", "-b", c.bundle.to_str().unwrap(), &c.id]);
+    let output = lab
+        .bare(&lab.tare, &["--root", root.to_str().unwrap(), "run", "-b", c.bundle.to_str().unwrap(), &c.id]);
     output.ok();
-    assert!(output.err.contains("level=warning msg=\"ignoring unknown or unavailable capabilities: [CAP_BOGUS]\""), "{}", output.err);
+    assert!(
+        output
+            .err
+            .contains("level=warning msg=\"ignoring unknown or unavailable capabilities: [CAP_BOGUS]\""),
+        "{}",
+        output.err
+    );
     Ok(())
 }
 
@@ -193,7 +219,10 @@ fn one_error_line_a_failed_call(lab: &Lab) -> Outcome {
         &|v| v["process"]["args"] = json!([]),
         &|v| v["hooks"]["prestart"] = json!([{"path": "/bin/false"}]),
         &|v| v["hooks"]["createContainer"] = json!([{"path": "/bin/false"}]),
-        &|v| v["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}], "poststop": [{"path": "/bin/false"}]}),
+        &|v| {
+            v["hooks"] =
+                json!({"createRuntime": [{"path": "/bin/false"}], "poststop": [{"path": "/bin/false"}]})
+        },
         &|v| {
             crate::harness::bundle::push(&mut v["process"]["capabilities"]["bounding"], json!("CAP_BOGUS"));
             v["mounts"][0]["type"] = json!("bogusfs");
@@ -231,7 +260,8 @@ fn root_from_the_environment_without_privileges(lab: &Lab) -> Outcome {
     let setpriv = crate::harness::settings::program("setpriv")?;
     let runtime = lab.dir.join("xdg");
     fs::create_dir(&runtime).unwrap();
-    rustix::fs::chown(&runtime, Some(rustix::fs::Uid::from_raw(1000)), Some(rustix::fs::Gid::from_raw(1000))).unwrap();
+    rustix::fs::chown(&runtime, Some(rustix::fs::Uid::from_raw(1000)), Some(rustix::fs::Gid::from_raw(1000)))
+        .unwrap();
     // The directory of the lab is root's own; a copy of the binary where the user may enter.
     let mut command = lab.clean(std::process::Command::new(setpriv));
     command.args(["--reuid=1000", "--regid=1000", "--clear-groups"]).arg(&lab.tare.program).arg("list");

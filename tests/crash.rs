@@ -9,32 +9,41 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::settings::program;
-use crate::harness::{Container, Lab, Outcome, Skip, json, tests};
+use crate::harness::{Container, Lab, Outcome, Output, Skip, json, tests};
 
-tests![create, start, run_detached, run_in_the_foreground, delete, delete_by_force];
+tests![create, start, run_detached, run_in_the_foreground, delete, delete_by_force, death_of_init];
 
 /// A step: the name of a system call and which one of them, from 1.
 type Step = (String, usize);
 
-/// Runs one call of the runtime under strace, killed at `step` if there is one; gives the trace.
-fn traced(c: &Container, strace: &Path, step: Option<&Step>, call: &[&str]) -> String {
+/// Runs one call of the runtime under strace with `flags`, killed at `step` if there is one; gives the
+/// trace and what the call gave.
+fn traced(
+    c: &Container,
+    strace: &Path,
+    flags: &[&str],
+    step: Option<&Step>,
+    call: &[&str],
+) -> (String, Output) {
     let trace = c.lab.dir.join("trace");
+    let log = c.lab.next_file("log");
     let mut command = c.lab.clean(Command::new(strace));
-    command.args(["-qq", "-s", "0", "-o"]).arg(&trace);
+    command.args(["-qq", "-s", "0"]).args(flags).arg("-o").arg(&trace);
     if let Some((name, which)) = step {
         command.arg("-e").arg(format!("inject={name}:signal=KILL:when={which}"));
     }
-    let plain = c.lab.command(&c.runtime, &c.lab.dir.join("crash.log"));
+    let plain = c.lab.command(&c.runtime, &log);
     command.arg("--").arg(plain.get_program()).args(plain.get_args()).args(call);
-    c.lab.collect(&c.runtime, command, Path::new("/nonexistent"));
-    fs::read_to_string(trace).unwrap_or_default()
+    let output = c.lab.collect(&c.runtime, command, &log);
+    (fs::read_to_string(trace).unwrap_or_default(), output)
 }
 
 /// The system calls of a trace in order, each with its number among those of its name.
 fn steps(trace: &str) -> Vec<Step> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let names = trace.lines().filter_map(|line| line.split_once('(')).map(|(name, _)| name);
-    let calls = names.filter(|n| n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !n.starts_with("exit"));
+    let calls =
+        names.filter(|n| n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !n.starts_with("exit"));
     calls
         .map(|name| {
             let count = seen.entry(name).or_default();
@@ -46,10 +55,7 @@ fn steps(trace: &str) -> Vec<Step> {
 
 /// Dies at every step of `call`, which `prepare` makes possible, and cleans up each time.
 fn matrix(lab: &Lab, prepare: fn(&Container), call: &[&str]) -> Outcome {
-    let strace: PathBuf = program("strace")?;
-    if lab.tare.name() == "runc" {
-        return Err(Skip("runc has threads, of which strace would follow one".into()));
-    }
+    let strace = strace(lab)?;
     let mut c = lab.container(&["sleep", "100"]);
     if call.contains(&"run") && !call.contains(&"--detach") {
         c.edit(|v| v["process"]["args"] = json!(["true"]));
@@ -65,16 +71,50 @@ fn matrix(lab: &Lab, prepare: fn(&Container), call: &[&str]) -> Outcome {
         })
         .collect();
     prepare(&c);
-    let all = steps(&traced(&c, &strace, None, &call));
+    let all = steps(&traced(&c, &strace, &[], None, &call).0);
     assert!(all.len() > 20, "strace shows the system calls: {all:?}");
     force(lab, &c, "nothing");
-    let every = if lab.settings.crash_full { 1 } else { 7 };
-    // Start elsewhere each day of the test's life, so that samples add up; the last step always counts.
-    let offset = std::process::id() as usize % every;
-    for step in all.iter().skip(offset).step_by(every).chain(all.last()) {
+    for step in &all {
         prepare(&c);
-        traced(&c, &strace, Some(step), &call);
-        force(lab, &c, &format!("{call:?} was killed at {} number {} of {} steps", step.0, step.1, all.len()));
+        traced(&c, &strace, &[], Some(step), &call);
+        force(
+            lab,
+            &c,
+            &format!("{call:?} was killed at {} number {} of {} steps", step.0, step.1, all.len()),
+        );
+    }
+    Ok(())
+}
+
+fn strace(lab: &Lab) -> Result<PathBuf, Skip> {
+    lab.not_runc("has threads, of which strace would follow one")?;
+    program("strace")
+}
+
+/// The container's first process dies at each of its own steps: the call fails with one line and cleans up.
+fn death_of_init(lab: &Lab) -> Outcome {
+    let strace = strace(lab)?;
+    let c = lab.container(&["true"]);
+    let call = ["run", "--bundle", c.bundle.to_str().unwrap(), &c.id];
+    let (trace, output) = traced(&c, &strace, &["-f"], None, &call);
+    output.ok();
+    // With -f each line begins with the number of the process; the runtime's own is the first.
+    let lines: Vec<(&str, &str)> = trace.lines().filter_map(|l| l.split_once(' ')).collect();
+    let of = |own: bool| {
+        let lines = lines.iter().filter(|(pid, _)| (*pid == lines[0].0) == own);
+        steps(&lines.map(|(_, call)| call.trim_start()).collect::<Vec<_>>().join("\n"))
+    };
+    let host = of(true);
+    // What the runtime calls as often would kill it instead.
+    let init: Vec<Step> = of(false).into_iter().filter(|step| !host.contains(step)).collect();
+    assert!(init.iter().any(|(name, _)| name == "pivot_root"), "init is seen: {init:?}");
+    for step in &init {
+        let (_, output) = traced(&c, &strace, &["-f"], Some(step), &call);
+        let when = format!("the death of init at {} number {}", step.0, step.1);
+        assert_ne!(output.code, 0, "{when}");
+        assert!(output.errors().len() <= 1, "one line after {when}: {:?}", output.errors());
+        assert_eq!(lab.leaks(), [""; 0], "left after {when}");
+        lab.transcript.borrow_mut().clear();
     }
     Ok(())
 }

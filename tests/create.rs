@@ -41,7 +41,10 @@ fn walk_of_a_newcomer(lab: &Lab) -> Outcome {
     lab.call(&["create", "--bundle", bundle, id]).ok();
     let listed = |status: &str| {
         let list = lab.call(&["list"]);
-        list.ok().lines().any(|l| l.starts_with(id) && l.split_whitespace().nth(2) == Some(status)).then_some(())
+        list.ok()
+            .lines()
+            .any(|l| l.starts_with(id) && l.split_whitespace().nth(2) == Some(status))
+            .then_some(())
     };
     assert!(listed("created").is_some());
     lab.call(&["start", id]).ok();

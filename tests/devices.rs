@@ -35,16 +35,26 @@ full";
 fn links_and_console(lab: &Lab) -> Outcome {
     let script = "cd /dev; for l in fd stdin stdout stderr ptmx core; do echo $l $(readlink $l); done; ls -A";
     let inside = lab.inside(|_| (), script);
-    let (links, names) = inside.split_at(inside.find("\nconsole").unwrap_or(inside.len()).min(inside.find("\ncore\n").unwrap_or(inside.len())));
+    let (links, names) = inside.split_at(
+        inside.find("\nconsole").unwrap_or(inside.len()).min(inside.find("\ncore\n").unwrap_or(inside.len())),
+    );
     let lines: Vec<&str> = links.lines().collect();
     assert_eq!(
         lines[..5],
-        ["fd /proc/self/fd", "stdin /proc/self/fd/0", "stdout /proc/self/fd/1", "stderr /proc/self/fd/2", "ptmx pts/ptmx"]
+        [
+            "fd /proc/self/fd",
+            "stdin /proc/self/fd/0",
+            "stdout /proc/self/fd/1",
+            "stderr /proc/self/fd/2",
+            "ptmx pts/ptmx"
+        ]
     );
     let mut names: Vec<&str> = names.split_whitespace().filter(|n| *n != "core").collect();
     names.sort_unstable();
-    let expected =
-        ["fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
+    let expected = [
+        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
+        "urandom", "zero",
+    ];
     assert_eq!(names, expected, "no console without a terminal");
     Ok(())
 }
@@ -82,7 +92,10 @@ fn fifo_and_devices_in_a_missing_directory(lab: &Lab) -> Outcome {
             {"path": "/dev/deep/er/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666},
         ]);
     };
-    assert_eq!(lab.inside(edit, "stat -c '%F %a' /dev/p /dev/deep/er/zero"), "fifo 622\ncharacter special file 666");
+    assert_eq!(
+        lab.inside(edit, "stat -c '%F %a' /dev/p /dev/deep/er/zero"),
+        "fifo 622\ncharacter special file 666"
+    );
     Ok(())
 }
 
@@ -116,7 +129,8 @@ fn dev_that_is_bound_is_left_alone(lab: &Lab) -> Outcome {
         crate::harness::bundle::mount(v, "/dev", "bind", "/dev", &["rbind"]);
         v["linux"]["devices"] = json!([{"path": "/dev/tare-test", "type": "c", "major": 1, "minor": 5}]);
     };
-    let names = || std::fs::read_dir("/dev").unwrap().flatten().map(|e| e.file_name()).collect::<BTreeSet<_>>();
+    let names =
+        || std::fs::read_dir("/dev").unwrap().flatten().map(|e| e.file_name()).collect::<BTreeSet<_>>();
     let before = names();
     lab.inside(edit, "test ! -e /dev/tare-test");
     assert_eq!(names(), before, "nothing was written into the host's directory");

@@ -2,7 +2,12 @@
 
 use crate::harness::{Lab, Outcome, Value, json, tests};
 
-tests![has_the_shape_engines_read, names_what_is_there, lists_every_mount_option_that_works, is_not_more_than_runc];
+tests![
+    has_the_shape_engines_read,
+    names_what_is_there,
+    lists_every_mount_option_that_works,
+    is_not_more_than_runc
+];
 
 fn features(lab: &Lab) -> Result<Value, crate::harness::Skip> {
     lab.newer_than_runc(1, 2)?;

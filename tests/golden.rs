@@ -3,6 +3,7 @@
 //! The expectation stands in tables, so that no runc is needed to check us. Where one is at hand the same
 //! calls go to it, which checks the tables.
 
+use crate::harness::runtime::without_hints;
 use crate::harness::{Container, Lab, Outcome, Output, Runtime, tests};
 use crate::{golden_cli, golden_config};
 
@@ -57,7 +58,18 @@ impl Row {
         words: Words,
     ) -> Self {
         let text = text.to_owned();
-        Self { what, setup, call, code, text, words, warnings: &[], newer: false, ours_only: false, late: false }
+        Self {
+            what,
+            setup,
+            call,
+            code,
+            text,
+            words,
+            warnings: &[],
+            newer: false,
+            ours_only: false,
+            late: false,
+        }
     }
 
     pub fn newer(mut self) -> Self {
@@ -102,10 +114,11 @@ impl Row {
         let mut faults = Vec::new();
         let mut want = |what: &str, expected: String, got: String| {
             if expected != got {
-                faults.push(format!("{}: {what}\n    expected {expected:?}\n    got      {got:?}", self.what));
+                faults
+                    .push(format!("{}: {what}\n    expected {expected:?}\n    got      {got:?}", self.what));
             }
         };
-        let err = normal(&output.err, c);
+        let err = normal(&without_hints(&output.err), c);
         let errors: Vec<String> = output.errors().iter().map(|e| normal(e, c)).collect();
         want("exit code", self.code.to_string(), output.code.to_string());
         match self.text_for(&output.runtime) {
@@ -116,16 +129,32 @@ impl Row {
                 want("stderr", text, err);
             }
             Err(part) => {
-                want(&format!("one error line with {part:?}"), "true".into(), format!("{}", errors.len() == 1 && errors[0].contains(part)));
+                want(
+                    &format!("one error line with {part:?}"),
+                    "true".into(),
+                    format!("{}", errors.len() == 1 && errors[0].contains(part)),
+                );
                 want(&format!("stderr with {part:?}"), "true".into(), err.contains(part).to_string());
             }
         }
         let warnings: Vec<String> = output.messages("warning").iter().map(|w| normal(w, c)).collect();
         // runc warns of more, some of it in logrus' own shape.
-        let missing: Vec<_> = self.warnings.iter().filter(|w| !warnings.iter().any(|have| have == *w)).collect();
+        let missing: Vec<_> =
+            self.warnings.iter().filter(|w| !warnings.iter().any(|have| have == *w)).collect();
         want("warnings", "[]".into(), format!("{missing:?}"));
         faults
     }
+}
+
+/// Whether `text` is `pattern`, where `…` stands for any text.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let Some((first, others)) = pattern.split_once('…') else { return text == pattern };
+    let (middle, last) = others.rsplit_once('…').unwrap_or(("", others));
+    let inner = text.strip_prefix(first).and_then(|text| text.strip_suffix(last));
+    let found = |mut text: &str| {
+        middle.split('…').all(|part| text.split_once(part).map(|(_, after)| text = after).is_some())
+    };
+    inner.is_some_and(found)
 }
 
 /// Takes out what changes from call to call: the bundle, and the number of a file.

@@ -1,5 +1,6 @@
 //! One life of a container, call by call, and wrong calls: exit code, stderr, log and the shape of stdout.
 
+use crate::harness::runtime::without_hints;
 use crate::harness::{Lab, Outcome, Output, Runtime};
 
 /// A call, its exit code, its stderr, and how its stdout begins. `<id>`, `RT` and `PROGRAM` are filled in.
@@ -42,7 +43,12 @@ const WRONG: &[Step] = &[
     (&["start"], 1, "PROGRAM: \"start\" requires exactly 1 argument(s)", "Incorrect Usage.\n\n"),
     (&["delete"], 1, "PROGRAM: \"delete\" requires exactly 1 argument(s)", "Incorrect Usage.\n\n"),
     (&["kill"], 1, "PROGRAM: \"kill\" requires a minimum of 1 argument(s)", "Incorrect Usage.\n\n"),
-    (&["kill", "a", "b", "c"], 1, "PROGRAM: \"kill\" requires a maximum of 2 argument(s)", "Incorrect Usage.\n\n"),
+    (
+        &["kill", "a", "b", "c"],
+        1,
+        "PROGRAM: \"kill\" requires a maximum of 2 argument(s)",
+        "Incorrect Usage.\n\n",
+    ),
     (&["ps"], 1, "PROGRAM: \"ps\" requires a minimum of 1 argument(s)", "Incorrect Usage.\n\n"),
     (&["list", "x"], 1, "PROGRAM: \"list\" requires exactly 0 argument(s)", "Incorrect Usage.\n\n"),
     (&["spec", "x"], 1, "PROGRAM: \"spec\" requires exactly 0 argument(s)", "Incorrect Usage.\n\n"),
@@ -57,10 +63,12 @@ const WRONG: &[Step] = &[
 fn check(output: &Output, step: &Step, id: &str) {
     let (call, code, err, out) = step;
     let program = output.runtime.program.to_str().unwrap();
-    let fill = |text: &str| text.replace("PROGRAM", program).replace("RT", output.runtime.name()).replace("<id>", id);
+    let fill = |text: &str| {
+        text.replace("PROGRAM", program).replace("RT", output.runtime.name()).replace("<id>", id)
+    };
     let text = fill(err);
     let head = fill(out);
-    assert_eq!((output.code, output.err.trim_end()), (*code, text.as_str()), "{call:?}");
+    assert_eq!((output.code, without_hints(&output.err)), (*code, text.clone()), "{call:?}");
     assert!(output.out.starts_with(&head), "{call:?} prints {head:?} first: {:?}", output.out);
     assert!(!head.is_empty() || output.out.is_empty(), "{call:?} prints nothing: {:?}", output.out);
     let errors: Vec<&str> = output.errors().iter().map(|e| e.trim_end()).collect();
@@ -72,7 +80,8 @@ pub fn life(lab: &Lab, runtime: &Runtime) -> Outcome {
     let bundle = c.bundle.to_str().unwrap();
     for step in LIFE {
         let (call, ..) = step;
-        let words: Vec<&str> = call.iter().map(|word| if *word == "<id>" { c.id.as_str() } else { word }).collect();
+        let words: Vec<&str> =
+            call.iter().map(|word| if *word == "<id>" { c.id.as_str() } else { word }).collect();
         let output = match call[0] {
             "WAIT" => {
                 c.wait_for("stopped");
@@ -101,7 +110,9 @@ pub fn wrong_calls(lab: &Lab, runtime: &Runtime) -> Outcome {
         check(&output, step, &c.id);
     }
     // Unknown flags are refused before the log is open: usage on stdout, the message twice on stderr.
-    for (call, flag) in [(&["--badflag"][..], "badflag"), (&["create", "--badflag", "x"], "badflag"), (&["list", "-z"], "z")] {
+    for (call, flag) in
+        [(&["--badflag"][..], "badflag"), (&["create", "--badflag", "x"], "badflag"), (&["list", "-z"], "z")]
+    {
         let output = lab.bare(runtime, call);
         assert_eq!(output.code, 1, "{call:?}");
         assert!(!output.out.is_empty(), "{call:?} prints the usage");

@@ -13,7 +13,10 @@ tests![
 ];
 
 fn empty_list_in_every_format(lab: &Lab) -> Outcome {
-    assert_eq!(lab.call(&["list"]).ok(), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+    assert_eq!(
+        lab.call(&["list"]).ok(),
+        "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+    );
     assert_eq!(lab.call(&["list", "-q"]).ok(), "");
     assert_eq!(lab.call(&["list", "--format", "json"]).ok().trim_end(), "null");
     Ok(())
@@ -26,14 +29,18 @@ fn table_has_aligned_columns(lab: &Lab) -> Outcome {
     let lines: Vec<&str> = list.ok().lines().collect();
     let state = c.state();
     let columns: Vec<&str> = lines[1].split_whitespace().collect();
-    let expected = [&json!(c.id), &json!(c.pid().to_string()), &json!("created"), &state["bundle"], &state["created"]];
+    let expected =
+        [&json!(c.id), &json!(c.pid().to_string()), &json!("created"), &state["bundle"], &state["created"]];
     assert_eq!(columns[..5], expected.map(|v| v.as_str().unwrap()));
     assert_eq!(columns[5], "root");
     for name in ["PID", "STATUS", "BUNDLE", "CREATED", "OWNER"] {
         let at = lines[0].find(name).unwrap();
         assert!(lines[1][..at].ends_with("   ") && !lines[1][at..].starts_with(' '), "{name}: {lines:?}");
     }
-    assert!(lines[0].split("STATUS").nth(1).unwrap().starts_with("      BUNDLE"), "cells are 12 wide at least");
+    assert!(
+        lines[0].split("STATUS").nth(1).unwrap().starts_with("      BUNDLE"),
+        "cells are 12 wide at least"
+    );
     Ok(())
 }
 

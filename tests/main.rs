@@ -14,6 +14,7 @@ mod crash;
 mod create;
 mod delete;
 mod devices;
+mod differences;
 mod features;
 mod golden;
 mod golden_cli;
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         create::TESTS,
         delete::TESTS,
         devices::TESTS,
+        differences::TESTS,
         features::TESTS,
         golden::TESTS,
         hooks::TESTS,

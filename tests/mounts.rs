@@ -136,7 +136,10 @@ fn recursive_attributes(lab: &Lab) -> Outcome {
 /// Runs `test` while a tmpfs is mounted at `point` on the host.
 fn mounted(point: &std::path::Path, test: impl FnOnce()) {
     let run = |program: &str, args: &[&str]| {
-        assert!(std::process::Command::new(program).args(args).arg(point).status().unwrap().success(), "{program}");
+        assert!(
+            std::process::Command::new(program).args(args).arg(point).status().unwrap().success(),
+            "{program}"
+        );
     };
     run("mount", &["-t", "tmpfs", "x"]);
     // The guard of the lab unmounts after a failure.
@@ -155,10 +158,13 @@ fn data_reaches_the_file_system(lab: &Lab) -> Outcome {
 }
 
 fn tmpfs_covers_and_tmpcopyup_copies(lab: &Lab) -> Outcome {
-    let script = "ls -A /data; cat /data/d/f 2>/dev/null; stat -c %a /data/d /data/d/f 2>/dev/null; readlink /data/l";
-    for (options, expected) in
-        [(&["nosuid"][..], ""), (&["tmpcopyup"], "d\nl\ncontent\n710\n640\nd/f"), (&["tmpcopyup", "size=1m"], "d\nl\ncontent\n710\n640\nd/f")]
-    {
+    let script =
+        "ls -A /data; cat /data/d/f 2>/dev/null; stat -c %a /data/d /data/d/f 2>/dev/null; readlink /data/l";
+    for (options, expected) in [
+        (&["nosuid"][..], ""),
+        (&["tmpcopyup"], "d\nl\ncontent\n710\n640\nd/f"),
+        (&["tmpcopyup", "size=1m"], "d\nl\ncontent\n710\n640\nd/f"),
+    ] {
         let mut c = lab.container(&["sh", "-c", script]);
         fs::create_dir_all(c.rootfs("data/d")).unwrap();
         fs::write(c.rootfs("data/d/f"), "content\n").unwrap();
@@ -174,10 +180,14 @@ fn tmpfs_covers_and_tmpcopyup_copies(lab: &Lab) -> Outcome {
 
 /// Without `mode=` a tmpfs takes the mode of what it covers; where nothing was, the kernel's own.
 fn tmpfs_keeps_the_mode_of_its_directory(lab: &Lab) -> Outcome {
-    for (directory, options, expected) in
-        [("/tmp", &[][..], "1777"), ("/new", &[], "1777"), ("/tmp", &["mode=700"], "700"), ("/new", &["mode=711"], "711")]
-    {
-        let mode = lab.inside(|v| mount(v, directory, "tmpfs", "x", options), &format!("stat -c %a {directory}"));
+    for (directory, options, expected) in [
+        ("/tmp", &[][..], "1777"),
+        ("/new", &[], "1777"),
+        ("/tmp", &["mode=700"], "700"),
+        ("/new", &["mode=711"], "711"),
+    ] {
+        let mode =
+            lab.inside(|v| mount(v, directory, "tmpfs", "x", options), &format!("stat -c %a {directory}"));
         assert_eq!(mode, expected, "{directory} {options:?}");
     }
     Ok(())
@@ -189,13 +199,20 @@ fn bind_of_a_directory(lab: &Lab) -> Outcome {
     let source = lab.dir.join("shared");
     for options in [&["bind"][..], &["rbind"], &["rbind", "rw", "rprivate"]] {
         let edit = |v: &mut Value| mount(v, "/data", "bind", source.to_str().unwrap(), options);
-        assert_eq!(lab.inside(edit, "cat /data/in; echo from inside > /data/out"), "from the host", "{options:?}");
+        assert_eq!(
+            lab.inside(edit, "cat /data/in; echo from inside > /data/out"),
+            "from the host",
+            "{options:?}"
+        );
         assert_eq!(fs::read_to_string(source.join("out")).unwrap(), "from inside\n", "{options:?}");
         fs::remove_file(source.join("out")).unwrap();
     }
     // The type need not say bind: the option does.
     let edit = |v: &mut Value| mount(v, "/data", "none", source.to_str().unwrap(), &["bind", "ro"]);
-    assert_eq!(lab.inside(edit, "cat /data/in; echo x 2>/dev/null > /data/out || echo refused"), "from the hostrefused");
+    assert_eq!(
+        lab.inside(edit, "cat /data/in; echo x 2>/dev/null > /data/out || echo refused"),
+        "from the hostrefused"
+    );
     Ok(())
 }
 
@@ -259,15 +276,22 @@ fn order_is_that_of_the_config(lab: &Lab) -> Outcome {
         mount(v, "/tmp/sub", "tmpfs", "second", &[]);
         mount(v, "/tmp", "tmpfs", "third", &[]);
     };
-    let inside = lab.inside(edit, "grep -E ' /tmp' /proc/self/mountinfo | sed 's/.* tmpfs \\([a-z]*\\) .*/\\1/'; ls /tmp");
+    let inside = lab.inside(
+        edit,
+        "grep -E ' /tmp' /proc/self/mountinfo | sed 's/.* tmpfs \\([a-z]*\\) .*/\\1/'; ls /tmp",
+    );
     assert_eq!(inside, "first\nsecond\nthird", "the third covers the second");
     Ok(())
 }
 
 fn propagation_of_one_mount(lab: &Lab) -> Outcome {
-    for (option, shown) in
-        [("rprivate", ""), ("rslave", ""), ("rshared", "shared:"), ("shared", "shared:"), ("runbindable", "unbindable")]
-    {
+    for (option, shown) in [
+        ("rprivate", ""),
+        ("rslave", ""),
+        ("rshared", "shared:"),
+        ("shared", "shared:"),
+        ("runbindable", "unbindable"),
+    ] {
         let line = mount_at(lab, |v| mount(v, "/tmp", "tmpfs", "x", &[option]), "/tmp");
         let tags = line[6..line.iter().position(|f| f == "-").unwrap()].join(" ");
         assert!(if shown.is_empty() { tags.is_empty() } else { tags.contains(shown) }, "{option}: {line:?}");
@@ -297,12 +321,21 @@ fn root_may_be_absolute_but_no_symlink(lab: &Lab) -> Outcome {
 }
 
 fn root_propagation(lab: &Lab) -> Outcome {
-    for (value, shown) in
-        [("", ""), ("rprivate", ""), ("private", ""), ("rslave", ""), ("slave", ""), ("shared", "shared:"), ("unbindable", "unbindable")]
-    {
+    for (value, shown) in [
+        ("", ""),
+        ("rprivate", ""),
+        ("private", ""),
+        ("rslave", ""),
+        ("slave", ""),
+        ("shared", "shared:"),
+        ("unbindable", "unbindable"),
+    ] {
         let line = mount_at(lab, |v| v["linux"]["rootfsPropagation"] = json!(value), "/");
         let tags = line[6..line.iter().position(|f| f == "-").unwrap()].join(" ");
-        assert!(if shown.is_empty() { !tags.contains("shared") } else { tags.contains(shown) }, "{value}: {line:?}");
+        assert!(
+            if shown.is_empty() { !tags.contains("shared") } else { tags.contains(shown) },
+            "{value}: {line:?}"
+        );
     }
     Ok(())
 }
@@ -316,10 +349,15 @@ fn no_pivot(lab: &Lab) -> Outcome {
 }
 
 fn cgroup_mount(lab: &Lab) -> Outcome {
-    let mut c = lab.container(&["sh", "-c", "grep ' /sys/fs/cgroup' /proc/self/mountinfo; mkdir /sys/fs/cgroup/x /sys/fs/cgroup/*/x 2>&1"]);
+    let mut c = lab.container(&[
+        "sh",
+        "-c",
+        "grep ' /sys/fs/cgroup' /proc/self/mountinfo; mkdir /sys/fs/cgroup/x /sys/fs/cgroup/*/x 2>&1",
+    ]);
     c.edit(|v| v["root"]["readonly"] = json!(true));
     let run = c.run(&[]);
-    let mounts: Vec<Vec<&str>> = run.out.lines().filter(|l| l.contains(" - ")).map(|l| l.split(' ').collect()).collect();
+    let mounts: Vec<Vec<&str>> =
+        run.out.lines().filter(|l| l.contains(" - ")).map(|l| l.split(' ').collect()).collect();
     if unified() {
         assert_eq!(mounts.len(), 1, "{mounts:?}");
         assert!(has(mounts[0][5], "ro"));
@@ -358,7 +396,11 @@ fn masked_paths(lab: &Lab) -> Outcome {
 /// runc#5275: a hundred masked directories must not be a hundred file systems.
 fn masked_directories_share_one_file_system(lab: &Lab) -> Outcome {
     lab.newer_than_runc(1, 4)?;
-    let mut c = lab.container(&["sh", "-c", "stat -c %d /etc/m* | sort -u | wc -l; stat -c %d /etc /etc/m1 | sort -u | wc -l"]);
+    let mut c = lab.container(&[
+        "sh",
+        "-c",
+        "stat -c %d /etc/m* | sort -u | wc -l; stat -c %d /etc /etc/m1 | sort -u | wc -l",
+    ]);
     let paths: Vec<String> = (0..20).map(|n| format!("/etc/m{n}")).collect();
     for path in &paths {
         fs::create_dir(c.rootfs(&path[1..])).unwrap();
@@ -380,7 +422,10 @@ fn readonly_paths(lab: &Lab) -> Outcome {
     c.edit(edit);
     assert_eq!(c.run(&[]).out, "/etc/new refused\n/root/file refused\n/root/new written\n");
     // And by default the knobs of the kernel.
-    assert_eq!(lab.inside(|_| (), "echo x 2>/dev/null > /proc/sys/kernel/domainname || echo refused"), "refused");
+    assert_eq!(
+        lab.inside(|_| (), "echo x 2>/dev/null > /proc/sys/kernel/domainname || echo refused"),
+        "refused"
+    );
     Ok(())
 }
 
@@ -389,7 +434,10 @@ fn nothing_of_the_host_shows(lab: &Lab) -> Outcome {
     let info = lab.inside(without_cgroup, "cut -d' ' -f5 /proc/self/mountinfo | sort -u");
     let expected = ["/", "/dev", "/proc", "/sys"];
     for point in info.lines() {
-        assert!(expected.iter().any(|e| point == *e || point.starts_with(&format!("{e}/"))), "{point} in\n{info}");
+        assert!(
+            expected.iter().any(|e| point == *e || point.starts_with(&format!("{e}/"))),
+            "{point} in\n{info}"
+        );
     }
     Ok(())
 }
@@ -401,7 +449,12 @@ fn without_cgroup(config: &mut Value) {
 fn faults_name_source_and_destination(lab: &Lab) -> Outcome {
     for (kind, source, options, parts) in [
         ("bogusfs", "x", &[][..], &["error mounting \"x\" to rootfs at \"/y\"", "no such device"][..]),
-        ("tmpfs", "x", &["bogus=1"], &["error mounting \"x\" to rootfs at \"/y\"", "bogus=1", "invalid argument"]),
+        (
+            "tmpfs",
+            "x",
+            &["bogus=1"],
+            &["error mounting \"x\" to rootfs at \"/y\"", "bogus=1", "invalid argument"],
+        ),
         ("bind", "/does/not/exist", &["bind"], &["/does/not/exist", "no such file or directory"]),
     ] {
         let run = lab.run(&["true"], |v| mount(v, "/y", kind, source, options));

@@ -101,7 +101,8 @@ fn each_can_be_joined(lab: &Lab) -> Outcome {
 fn a_pod_shares_all_but_the_mounts(lab: &Lab) -> Outcome {
     let holder = lab.container(&["sleep", "100"]);
     holder.up();
-    let mut member = lab.container(&["sh", "-c", "hostname; ps | grep -c 'sleep 100'; readlink /proc/self/ns/net"]);
+    let mut member =
+        lab.container(&["sh", "-c", "hostname; ps | grep -c 'sleep 100'; readlink /proc/self/ns/net"]);
     for (kind, file) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
         join(&mut member, kind, file, holder.pid());
     }
@@ -121,7 +122,10 @@ fn joined_network_by_a_bind_mounted_file(lab: &Lab) -> Outcome {
     let file = lab.file("netns", "");
     let made = std::process::Command::new(unshare).arg(format!("--net={file}")).arg("true").status().unwrap();
     assert!(made.success());
-    let inside = lab.inside(|v| set_namespace(v, "network", Some(&file)), "readlink /proc/self/ns/net; ls /sys/class/net");
+    let inside = lab.inside(
+        |v| set_namespace(v, "network", Some(&file)),
+        "readlink /proc/self/ns/net; ls /sys/class/net",
+    );
     let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&file).unwrap());
     assert_eq!(inside.lines().next(), Some(format!("net:[{inode}]").as_str()));
     std::process::Command::new("umount").arg(&file).status().unwrap();
@@ -129,7 +133,8 @@ fn joined_network_by_a_bind_mounted_file(lab: &Lab) -> Outcome {
 }
 
 fn loopback_is_up(lab: &Lab) -> Outcome {
-    let inside = lab.inside(|_| (), "cat /sys/class/net/lo/flags; ping -c 1 127.0.0.1 >/dev/null 2>&1; ifconfig lo");
+    let inside =
+        lab.inside(|_| (), "cat /sys/class/net/lo/flags; ping -c 1 127.0.0.1 >/dev/null 2>&1; ifconfig lo");
     let flags = u32::from_str_radix(inside.lines().next().unwrap().trim_start_matches("0x"), 16).unwrap();
     assert_eq!(flags & 1, 1, "IFF_UP of lo: {flags:#x}");
     assert!(inside.contains("inet addr:127.0.0.1"), "{inside}");
@@ -152,7 +157,8 @@ fn clock_offsets(lab: &Lab) -> Outcome {
     lab.newer_than_runc(1, 2)?;
     let edit = |v: &mut serde_json::Value| {
         set_namespace(v, "time", None);
-        v["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 7881, "nanosecs": 2_718_281}, "boottime": {"secs": 1_337_000}});
+        v["linux"]["timeOffsets"] =
+            json!({"monotonic": {"secs": 7881, "nanosecs": 2_718_281}, "boottime": {"secs": 1_337_000}});
     };
     let uptime = |text: &str| text.split('.').next().unwrap().parse::<u64>().unwrap();
     let host = uptime(&fs::read_to_string("/proc/uptime").unwrap());
@@ -170,14 +176,21 @@ fn cgroup_namespace_shows_its_own_root(lab: &Lab) -> Outcome {
 }
 
 fn pid_1_is_the_process(lab: &Lab) -> Outcome {
-    assert_eq!(lab.inside(|_| (), "echo $$; cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l").lines().next(), Some("1"));
+    assert_eq!(
+        lab.inside(|_| (), "echo $$; cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l").lines().next(),
+        Some("1")
+    );
     Ok(())
 }
 
 fn wrong_paths_are_refused(lab: &Lab) -> Outcome {
     let absent = lab.run(&["true"], |v| set_namespace(v, "network", Some("/nope")));
     assert_eq!(absent.code, 1);
-    assert!(absent.err.contains("/nope") && absent.err.contains("no such file or directory"), "{}", absent.err);
+    assert!(
+        absent.err.contains("/nope") && absent.err.contains("no such file or directory"),
+        "{}",
+        absent.err
+    );
     // A file that is no namespace, and a namespace of another kind.
     for path in ["/etc/passwd", "/proc/self/ns/uts"] {
         let run = lab.run(&["true"], |v| {

@@ -26,7 +26,9 @@ tests![
 
 fn exit_code_is_the_process_own(lab: &Lab) -> Outcome {
     // PID 1 cannot kill itself, so a child shows what a shell makes of a signal.
-    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("sh -c 'kill -9 $$'; exit $?", 137)] {
+    for (script, code) in
+        [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("sh -c 'kill -9 $$'; exit $?", 137)]
+    {
         assert_eq!(lab.run(&["sh", "-c", script], |_| ()).code, code, "{script}");
     }
     Ok(())
@@ -92,7 +94,9 @@ fn no_subreaper_is_accepted(lab: &Lab) -> Outcome {
 }
 
 fn forwards_signals(lab: &Lab) -> Outcome {
-    for (signal, name, code) in [(Signal::TERM, "TERM", 5), (Signal::INT, "INT", 6), (Signal::USR1, "USR1", 7)] {
+    for (signal, name, code) in
+        [(Signal::TERM, "TERM", 5), (Signal::INT, "INT", 6), (Signal::USR1, "USR1", 7)]
+    {
         let script = format!("trap 'exit {code}' {name}; echo ready; while :; do sleep 0.05; done");
         let c = lab.container(&["sh", "-c", &script]);
         let out = lab.next_file("out");

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::harness::bundle::{capabilities, mount, push, without_mount, without_namespace};
+use crate::harness::bundle::{capabilities, mount, push, set_namespace, without_mount};
 use crate::harness::{Lab, Outcome, eventually, json, tests};
 use crate::process::write_executable;
 
@@ -60,38 +60,49 @@ fn cve_2019_5736_entry_point_is_the_runtime(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A container that shares the host's PID namespace opens every runtime process it can see for writing.
+/// A member of a pod opens the executable of every process that appears beside it, and writes into it as
+/// soon as nobody runs it any more. A decoy shows that the attack works.
+const OVERWRITE: &str = "
+cp /bin/busybox /out/busybox; /out/busybox sleep 0.3 &
+while :; do for p in /proc/[0-9]*; do
+    case $(readlink $p/exe) in /bin/busybox | '') continue ;; esac
+    [ -e /tmp/${p##*/} ] && continue
+    touch /tmp/${p##*/}; echo seen >> /out/seen
+    ( exec 7< $p/exe; i=0; while [ $i -lt 300 ]; do i=$((i+1)); usleep 10000; echo OVERWRITTEN > /proc/self/fd/7; done ) 2>/dev/null &
+done; done";
+
 fn cve_2019_5736_opened_by_a_neighbour(lab: &Lab) -> Outcome {
     // A copy, so that a hole does no harm; it is writable, as the installed one is for root.
     let copy = lab.dir.join("runtime");
     fs::copy(&lab.tare.program, &copy).unwrap();
-    let size = fs::metadata(&copy).unwrap().len();
+    let original = fs::read(&copy).unwrap();
     let runtime = crate::harness::Runtime { program: copy.clone(), kind: lab.tare.kind };
-    let script = "while :; do for p in /proc/[0-9]*; do
-        case $(cat $p/cmdline 2>/dev/null | tr '\\0' ' ') in */runtime*) echo seen >> /out/seen; echo OVERWRITTEN 2>/dev/null > $p/exe ;; esac
-    done; done";
-    let mut c = lab.container(&["sh", "-c", script]);
-    fs::create_dir(lab.dir.join("out")).unwrap();
-    let out = lab.dir.join("out").to_str().unwrap().to_owned();
+    let mut c = lab.container(&["sh", "-c", OVERWRITE]);
+    let out = lab.dir.join("out");
+    fs::create_dir(&out).unwrap();
     c.edit(|v| {
-        without_namespace(v, "pid");
-        mount(v, "/out", "bind", &out, &["bind"]);
-        capabilities(v, &["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
-        v["process"]["noNewPrivileges"] = json!(false);
+        mount(v, "/out", "bind", out.to_str().unwrap(), &["bind"]);
+        mount(v, "/tmp", "tmpfs", "x", &[]);
+        capabilities(v, &["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE"]);
     });
     c.up();
-    for _ in 0..5 {
-        // It waits in `create` as our own process, and goes through `start` and `run`.
-        let victim = lab.container_of(&runtime, &["sleep", "0.2"]);
+    let seen = || fs::read_to_string(out.join("seen")).unwrap_or_default().lines().count();
+    for _ in 0..3 {
+        let mut victim = lab.container_of(&runtime, &["true"]);
+        victim.edit(|v| set_namespace(v, "pid", Some(&format!("/proc/{}/ns/pid", c.pid()))));
+        let before = seen();
+        // Our own process waits here in the attacker's PID namespace.
         victim.create(&[]).ok();
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        eventually("the attacker to see the runtime", || (seen() > before).then_some(()));
         victim.start();
         victim.wait_for("stopped").delete(&[]).ok();
-        lab.container_of(&runtime, &["sleep", "0.2"]).run(&[]).ok();
+        victim.run(&[]).ok();
     }
-    eventually("the attacker to see the runtime", || Path::new(&out).join("seen").exists().then_some(()));
-    assert_eq!(fs::metadata(&copy).unwrap().len(), size, "the binary was truncated");
-    assert!(!fs::read(&copy).unwrap().starts_with(b"OVERWRITTEN"));
+    eventually("the decoy to be overwritten", || {
+        fs::read(out.join("busybox")).unwrap().starts_with(b"OVER").then_some(())
+    });
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(fs::read(&copy).unwrap() == original, "the runtime was overwritten");
     Ok(())
 }
 
@@ -179,7 +190,9 @@ fn cve_2024_45310_destinations_stay_inside(lab: &Lab) -> Outcome {
     for (kind, source, options) in
         [("tmpfs", "x", &[][..]), ("bind", host.as_str(), &["bind"]), ("bind", file.as_str(), &["bind"])]
     {
-        for (destination, target) in [("/vol/made/here", host.clone()), ("/vol/made", format!("../../../../..{host}"))] {
+        for (destination, target) in
+            [("/vol/made/here", host.clone()), ("/vol/made", format!("../../../../..{host}"))]
+        {
             let mut c = lab.container(&["true"]);
             symlink(&target, c.rootfs("vol")).unwrap();
             c.edit(|v| mount(v, destination, kind, source, options));
@@ -193,7 +206,9 @@ fn cve_2024_45310_destinations_stay_inside(lab: &Lab) -> Outcome {
 fn cve_2019_18837_dots_stay_inside(lab: &Lab) -> Outcome {
     let host = host_dir(lab);
     let up = "../".repeat(20);
-    for destination in [format!("/tmp/{up}{host}/made"), format!("/{up}{host}/made"), format!("{up}{host}/made")] {
+    for destination in
+        [format!("/tmp/{up}{host}/made"), format!("/{up}{host}/made"), format!("{up}{host}/made")]
+    {
         lab.run(&["true"], |v| mount(v, &destination, "tmpfs", "x", &[]));
         unchanged(&host);
     }

@@ -4,7 +4,14 @@ use std::fs;
 
 use crate::harness::{Lab, Outcome, Value, json, tests};
 
-tests![writes_a_config, never_overwrites, into_a_bundle, has_no_inheritable_capabilities, rootless, is_what_runc_writes];
+tests![
+    writes_a_config,
+    never_overwrites,
+    into_a_bundle,
+    has_no_inheritable_capabilities,
+    rootless,
+    is_what_runc_writes
+];
 
 fn spec(lab: &Lab, flags: &[&str]) -> Value {
     let dir = lab.next_file("spec");
@@ -21,7 +28,8 @@ fn writes_a_config(lab: &Lab) -> Outcome {
     assert_eq!(config["process"]["args"], json!(["sh"]));
     assert_eq!(config["process"]["terminal"], json!(true));
     assert_eq!(config["root"], json!({"path": "rootfs", "readonly": true}));
-    let kinds: Vec<&Value> = config["linux"]["namespaces"].as_array().unwrap().iter().map(|n| &n["type"]).collect();
+    let kinds: Vec<&Value> =
+        config["linux"]["namespaces"].as_array().unwrap().iter().map(|n| &n["type"]).collect();
     let expected: &[&str] = if crate::harness::settings::unified() {
         &["pid", "network", "ipc", "uts", "mount", "cgroup"]
     } else {
@@ -58,8 +66,12 @@ fn has_no_inheritable_capabilities(lab: &Lab) -> Outcome {
 
 fn rootless(lab: &Lab) -> Outcome {
     let config = spec(lab, &["--rootless"]);
-    let kinds: Vec<&str> =
-        config["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = config["linux"]["namespaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["type"].as_str().unwrap())
+        .collect();
     assert!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
     assert_eq!(config["linux"]["uidMappings"], json!([{"containerID": 0, "hostID": 0, "size": 1}]));
     assert_eq!(config["linux"]["resources"], Value::Null);

@@ -49,7 +49,11 @@ fn survives_the_death_of_its_caller(lab: &Lab) -> Outcome {
     let c = lab.container(&["sleep", "100"]);
     c.create(&[]).ok();
     let pid = i32::try_from(c.pid()).unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
     c.wait_for("stopped");
     let start = c.call("start", &[]);
     start.fails(1, "cannot start a container that has stopped");

@@ -32,7 +32,10 @@ fn prints_exactly_this_text(lab: &Lab) -> Outcome {
     );
     assert_eq!(c.call("state", &[]).ok(), expected);
     let created = value["created"].as_str().unwrap();
-    assert!(created.starts_with("20") && created.contains('T') && created.ends_with('Z'), "RFC 3339 in UTC: {created}");
+    assert!(
+        created.starts_with("20") && created.contains('T') && created.ends_with('Z'),
+        "RFC 3339 in UTC: {created}"
+    );
     Ok(())
 }
 

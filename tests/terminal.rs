@@ -44,7 +44,11 @@ fn run_on<'l>(lab: &'l Lab, terminal: &Terminal, script: &str) -> (Container<'l>
 
 fn is_a_terminal_inside(lab: &Lab) -> Outcome {
     let mut terminal = Terminal::open();
-    let (_, child) = run_on(lab, &terminal, "tty; test -t 0 -a -t 1 -a -t 2 && echo all; ps -o pid,tty,args | grep '[p]s -o'; exit 5");
+    let (_, child) = run_on(
+        lab,
+        &terminal,
+        "tty; test -t 0 -a -t 1 -a -t 2 && echo all; ps -o pid,tty,args | grep '[p]s -o'; exit 5",
+    );
     let text = terminal.read_until("ps -o");
     assert!(text.starts_with("/dev/pts/0\r\nall\r\n"), "{text:?}");
     assert!(text.contains("136,0"), "it is the controlling terminal: {text:?}");
@@ -67,7 +71,11 @@ fn size_is_the_callers_and_follows_it(lab: &Lab) -> Outcome {
 /// Input is passed byte by byte: ^C is the container's business, not the caller's.
 fn keys_reach_the_process(lab: &Lab) -> Outcome {
     let mut terminal = Terminal::open();
-    let (_, child) = run_on(lab, &terminal, "trap 'echo interrupted; exit 9' INT; read line; echo got $line; while :; do sleep 0.05; done");
+    let (_, child) = run_on(
+        lab,
+        &terminal,
+        "trap 'echo interrupted; exit 9' INT; read line; echo got $line; while :; do sleep 0.05; done",
+    );
     eventually("the terminal to be raw", || (!terminal.settings().contains("ICANON")).then_some(()));
     terminal.type_in("some words\r");
     terminal.read_until("got some words\r\n");
@@ -133,7 +141,8 @@ fn much_output_arrives(lab: &Lab) -> Outcome {
 
 fn console_is_the_terminal(lab: &Lab) -> Outcome {
     let mut terminal = Terminal::open();
-    let (_, child) = run_on(lab, &terminal, "echo to the console > /dev/console; stat -c '%t:%T' /dev/console; echo end");
+    let (_, child) =
+        run_on(lab, &terminal, "echo to the console > /dev/console; stat -c '%t:%T' /dev/console; echo end");
     let text = terminal.read_until("end\r\n");
     // CVE-2025-52565: it is a Unix98 pseudoterminal, whatever the image has there.
     assert_eq!(text, "to the console\r\n88:0\r\nend\r\n");

@@ -17,8 +17,11 @@ pub fn make_rootfs(settings: &Settings, rootfs: &Path) {
     for applet in settings.applets.iter().filter(|a| *a != "busybox") {
         symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
     }
-    fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
-        .unwrap();
+    fs::write(
+        rootfs.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
+    )
+    .unwrap();
     fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").unwrap();
 }
 
@@ -93,7 +96,10 @@ pub fn mount(config: &mut Value, destination: &str, kind: &str, source: &str, op
 
 /// Removes the mount at `destination`.
 pub fn without_mount(config: &mut Value, destination: &str) {
-    config["mounts"].as_array_mut().expect("the config has mounts").retain(|m| m["destination"] != destination);
+    config["mounts"]
+        .as_array_mut()
+        .expect("the config has mounts")
+        .retain(|m| m["destination"] != destination);
 }
 
 /// Gives the process these capabilities in the bounding, effective and permitted sets.

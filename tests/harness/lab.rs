@@ -146,7 +146,8 @@ impl<'s> Lab<'s> {
         let (out, err) = (read(&out), read(&err));
         let call: Vec<_> = command.get_args().skip(6).map(|a| a.to_string_lossy()).collect();
         let log = read_log(log);
-        let _ = writeln!(self.transcript.borrow_mut(), "$ {} {}\n  rc={code}", runtime.name(), call.join(" "));
+        let _ =
+            writeln!(self.transcript.borrow_mut(), "$ {} {}\n  rc={code}", runtime.name(), call.join(" "));
         for (name, text) in [("out", &out), ("err", &err)] {
             for line in text.lines().take(40) {
                 let _ = writeln!(self.transcript.borrow_mut(), "  {name}: {line}");

@@ -41,7 +41,8 @@ pub fn processes(name: &str) -> Vec<u32> {
     pids.filter(|pid| {
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let has = |text: &[u8], mark: &str| text.windows(mark.len()).any(|w| w == mark.as_bytes());
-        let ours = has(&read("environ"), &format!("TARE_TEST={name}\0")) || has(&read("cgroup"), &format!("/{name}-"));
+        let ours = has(&read("environ"), &format!("TARE_TEST={name}\0"))
+            || has(&read("cgroup"), &format!("/{name}-"));
         // Whoever adopted a zombie reaps it; it holds nothing.
         ours && !String::from_utf8_lossy(&read("stat")).contains(") Z ")
     })
@@ -84,7 +85,8 @@ pub fn sweep(name: &str, dir: &Path) {
         // A cgroup can go when its last process has.
         for path in cgroups(name, &root, 4).iter().rev() {
             let gone = || fs::remove_dir(path).is_ok() || !Path::new(path).exists();
-            let _ = (0..100).any(|_| gone() || (std::thread::sleep(std::time::Duration::from_millis(5)), false).1);
+            let _ = (0..100)
+                .any(|_| gone() || (std::thread::sleep(std::time::Duration::from_millis(5)), false).1);
         }
     }
 }

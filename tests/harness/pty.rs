@@ -39,7 +39,8 @@ impl Terminal {
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
-        tcsetwinsize(&self.master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&self.master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })
+            .unwrap();
     }
 
     /// Runs `program` with this as its controlling terminal.
@@ -59,7 +60,12 @@ impl Terminal {
     pub fn read_until(&mut self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
         while !self.seen.contains(text) {
-            assert!(Instant::now() < end, "the terminal never showed {text:?}, but {:?}", self.seen);
+            let tail = self.seen.len().saturating_sub(500);
+            assert!(
+                Instant::now() < end,
+                "the terminal never showed {text:?}, but {:?}",
+                self.seen.get(tail..)
+            );
             if !self.read_some(Duration::from_millis(200)) {
                 continue;
             }
@@ -84,7 +90,8 @@ impl Terminal {
     }
 
     pub fn settings(&self) -> String {
-        let Termios { input_modes, output_modes, control_modes, local_modes, .. } = tcgetattr(&self.slave).unwrap();
+        let Termios { input_modes, output_modes, control_modes, local_modes, .. } =
+            tcgetattr(&self.slave).unwrap();
         format!("{input_modes:?} {output_modes:?} {control_modes:?} {local_modes:?}")
     }
 }
@@ -99,7 +106,8 @@ pub fn receive(listener: &UnixListener) -> (OwnedFd, String) {
     let mut space = [MaybeUninit::uninit(); 64];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message =
-        recvmsg(stream.as_fd(), &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+        recvmsg(stream.as_fd(), &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)
+            .unwrap();
     let fds = control.drain().filter_map(|m| match m {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,

@@ -72,6 +72,12 @@ fn without_field(text: &str) -> &str {
     }
 }
 
+/// What stderr says without the hints, which tare puts on lines of their own.
+pub fn without_hints(err: &str) -> String {
+    let lines = err.lines().take_while(|line| !line.starts_with("hint: "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// What a finished call gave back.
 #[derive(Debug)]
 pub struct Output {
@@ -96,7 +102,7 @@ impl Output {
     #[track_caller]
     pub fn fails(&self, code: i32, text: &str) {
         let text = self.runtime.words(text);
-        assert_eq!(self.err.trim_end(), text.trim_end(), "stderr");
+        assert_eq!(without_hints(&self.err).trim_end(), text.trim_end(), "stderr");
         assert_eq!(self.code, code, "exit code");
         assert_eq!(self.errors().iter().map(|e| e.trim_end()).collect::<Vec<_>>(), [text.trim_end()], "log");
     }
@@ -147,7 +153,8 @@ pub fn read_log(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines()
         .map(|line| {
-            let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("log line {line:?}: {e}"));
+            let value: Value =
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("log line {line:?}: {e}"));
             assert!(
                 ["level", "msg", "time"].iter().all(|key| value[key].is_string()),
                 "log line lacks level, msg or time: {line}"

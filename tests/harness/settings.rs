@@ -6,7 +6,6 @@
 //! | `RUNC`, `CRUN` | peers to compare with | from `PATH`; without them those tests are ignored |
 //! | `BUSYBOX` | static busybox for the containers | `/bin/busybox`, `/usr/bin/busybox` |
 //! | `TARE_TEST_DIR` | where bundles and state go | `/run/tare-test` |
-//! | `TARE_CRASH_FULL` | `1`: kill at every system call, not every seventh | |
 //! | `TARE_STRESS` | `1`: 1,000 containers instead of 200 | |
 
 use std::env;
@@ -22,7 +21,6 @@ pub struct Settings {
     /// This run's own directory; every test has one of its own below it.
     pub dir: PathBuf,
     pub applets: Vec<String>,
-    pub crash_full: bool,
     pub stress: bool,
 }
 
@@ -37,7 +35,9 @@ impl Settings {
             .map_err(|e| format!("{}: {e}; build it with `make build` or set TARE", tare.display()))?;
         let busybox = env::var_os("BUSYBOX")
             .map(PathBuf::from)
-            .or_else(|| ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|p| p.exists()))
+            .or_else(|| {
+                ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|p| p.exists())
+            })
             .ok_or("no busybox: install busybox-static or set BUSYBOX")?;
         let list = Command::new(&busybox).arg("--list").output().map_err(|e| format!("busybox: {e}"))?;
         let applets = String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect();
@@ -46,15 +46,13 @@ impl Settings {
         std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         // A hard link of this copy is the busybox of every container.
         std::fs::copy(&busybox, dir.join("busybox")).map_err(|e| format!("copy busybox: {e}"))?;
-        let is_set = |name| env::var(name).is_ok_and(|v| v == "1");
         Ok(Self {
             tare: Runtime::at(tare)?,
             runc: peer("RUNC", "runc").map(Runtime::at).transpose()?,
             busybox,
             dir,
             applets,
-            crash_full: is_set("TARE_CRASH_FULL"),
-            stress: is_set("TARE_STRESS"),
+            stress: env::var("TARE_STRESS").is_ok_and(|v| v == "1"),
         })
     }
 }

@@ -1,0 +1,257 @@
+//! Where we deliberately differ from runc: one table, which `docs/runc-differences.md` shows to users.
+//!
+//! Each row is probed on both, so that a difference that has gone does not stay in the document.
+
+use std::fs;
+
+use crate::golden::matches;
+use crate::harness::bundle::mount;
+use crate::harness::{Container, Lab, Outcome, Runtime, json, tests};
+
+tests![we_still_differ, runc_still_differs, document_is_this_table];
+
+/// The document, kept here for where the suite runs without its checkout.
+const DOCUMENT: &str = include_str!("../docs/runc-differences.md");
+
+/// One deliberate difference. In `runc` and `tare`, `…` stands for any text.
+struct Difference {
+    what: &'static str,
+    runc: &'static str,
+    tare: &'static str,
+    why: &'static str,
+    /// What a runtime shows of it.
+    probe: fn(&Lab, &Runtime) -> String,
+}
+
+/// The container of a probe, run in the foreground; the first line of stderr.
+fn stderr_of(lab: &Lab, runtime: &Runtime, edit: impl FnOnce(&mut Container)) -> String {
+    let mut c = lab.container_of(runtime, &["true"]);
+    edit(&mut c);
+    c.run(&[]).err.lines().next().unwrap_or_default().replace(c.bundle.to_str().unwrap(), "BUNDLE")
+}
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        what: "Name in messages",
+        runc: "runc run failed: invalid container ID format",
+        tare: "tare run failed: invalid container ID format",
+        why: "It is another program. Called by the name `runc`, it says `runc`.",
+        probe: |lab, runtime| stderr_of(lab, runtime, |c| c.id = "a/b".into()),
+    },
+    Difference {
+        what: "Place of a fault",
+        runc: "runc run failed: args must not be empty",
+        tare: "tare run failed: args must not be empty (process.args)",
+        why: "The field in parentheses says where to look.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| v["process"]["args"] = json!([]));
+            })
+        },
+    },
+    Difference {
+        what: "Several faults",
+        runc: "runc run failed: Cwd must be an absolute path",
+        tare: "tare run failed: Cwd must be an absolute path (process.cwd); args must not be empty (process.args)",
+        why: "All faults are told at once.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| (v["process"]["args"], v["process"]["cwd"]) = (json!([]), json!("rel")));
+            })
+        },
+    },
+    Difference {
+        what: "Broken JSON",
+        runc: "runc run failed: unexpected EOF",
+        tare: "tare run failed: config.json: process.args: unexpected EOF…line 1…",
+        why: "File, line and field are named; runc's words stay in the text.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                fs::write(c.bundle.join("config.json"), "{\"process\":{\"args\":[").unwrap()
+            })
+        },
+    },
+    Difference {
+        what: "Failed mounts",
+        runc: "…error mounting \"x\" to rootfs at \"/y\": mount src=x, dst=/y, dstFd=/proc/thread-self/fd/…: no such device",
+        tare: "…error mounting \"x\" to rootfs at \"/y\": fsopen bogusfs: no such device",
+        why: "The text names the call that failed; the number of a descriptor helps nobody.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| mount(v, "/y", "bogusfs", "x", &[]));
+            })
+        },
+    },
+    Difference {
+        what: "Missing source of a bind mount",
+        runc: "…container init: failed to fulfil mount request: open /nope: no such file or directory",
+        tare: "…error mounting \"/nope\" to rootfs at \"/y\": failed to fulfil mount request: open /nope: no such file or directory",
+        why: "The destination is named as well.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| mount(v, "/y", "bind", "/nope", &["bind"]));
+            })
+        },
+    },
+    Difference {
+        what: "Hints",
+        runc: "1 line",
+        tare: "2 lines",
+        why: "A line that begins with `hint: ` may follow the message on stderr. The log has the message alone.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["sleep", "100"]);
+            c.up();
+            format!(
+                "{} line{}",
+                c.delete(&[]).err.lines().count(),
+                if runtime.name() == "runc" { "" } else { "s" }
+            )
+        },
+    },
+    Difference {
+        what: "Wrong scheduler",
+        runc: "…error during container init: invalid scheduler policy: SCHED_BOGUS",
+        tare: "tare run failed: invalid scheduler policy: SCHED_BOGUS (process.scheduler.policy)",
+        why: "The config is checked before anything is made.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| v["process"]["scheduler"] = json!({"policy": "SCHED_BOGUS"}));
+            })
+        },
+    },
+    Difference {
+        what: "Fields of a later version",
+        runc: "",
+        tare: "tare run failed: linux.seccomp is not supported yet",
+        why: "`linux.seccomp`, user namespaces, `process.apparmorProfile`, `process.selinuxLabel`, `linux.intelRdt`, \
+              `linux.netDevices`, idmapped mounts, and `blockIO`, `network` and `rdma` of `linux.resources` are refused \
+              by name: what protects or limits is never left out in silence.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| v["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"}));
+            })
+        },
+    },
+    Difference {
+        what: "Commands of a later version",
+        runc: "container does not exist",
+        tare: "…not supported…",
+        why: "`exec`, `pause`, `resume`, `update`, `events`, `checkpoint` and `restore` say so and do nothing.",
+        probe: |lab, runtime| {
+            lab.call_of(runtime, &["pause", "nope"]).err.lines().next().unwrap_or_default().to_owned()
+        },
+    },
+    Difference {
+        what: "Streams of `run` without a terminal",
+        runc: "pipe:…",
+        tare: "/…",
+        why: "The container has the caller's own streams: no process copies between them.",
+        probe: |lab, runtime| {
+            lab.container_of(runtime, &["readlink", "/proc/self/fd/1"]).run(&[]).out.trim_end().to_owned()
+        },
+    },
+    Difference {
+        what: "Late failure of execve",
+        runc: "",
+        tare: "exec /bin/odd: no such file or directory",
+        why: "The log has it too, where engines look for it.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["/bin/odd"]);
+            crate::process::write_executable(&c.rootfs("bin/odd"), "#!/nope\n");
+            c.run(&[]).errors().join("\n")
+        },
+    },
+    Difference {
+        what: "Warnings beside an error",
+        runc: "warning, error",
+        tare: "error",
+        why: "A failed call writes exactly one line to a JSON log: some engines read the log as one object.",
+        probe: |lab, runtime| {
+            let mut c = lab.container_of(runtime, &["true"]);
+            c.edit(|v| {
+                v["hooks"] =
+                    json!({"prestart": [{"path": "/bin/false"}], "poststop": [{"path": "/bin/false"}]});
+            });
+            let levels: Vec<_> =
+                c.run(&[]).log.iter().map(|l| l["level"].as_str().unwrap().to_owned()).collect();
+            levels.join(", ")
+        },
+    },
+    Difference {
+        what: "`--preserve-fds` beyond what is open",
+        runc: "0: ",
+        tare: "1: tare run failed: unable to stat preserved-fd 2 (of 3): no such file or directory",
+        why: "runc takes descriptors of its own for the caller's.",
+        probe: |lab, runtime| {
+            let output = crate::process::with_two_files(lab, runtime, 3);
+            format!("{}: {}", output.code, output.err.trim_end())
+        },
+    },
+    Difference {
+        what: "`--criu`",
+        runc: "Incorrect Usage: flag provided but not defined: -criu",
+        tare: "",
+        why: "Accepted with a warning, as older engines still give it.",
+        probe: |lab, runtime| {
+            let output = lab.call_of(runtime, &["--criu", "x", "list"]);
+            output.err.lines().next().unwrap_or_default().to_owned()
+        },
+    },
+    Difference {
+        what: "`--rootless` with a wrong value",
+        runc: "0",
+        tare: "1",
+        why: "A typing error is told.",
+        probe: |lab, runtime| lab.call_of(runtime, &["--rootless", "bogus", "list"]).code.to_string(),
+    },
+    Difference {
+        what: "Mount option `defaults` on a tmpfs",
+        runc: "…data=…defaults: invalid argument",
+        tare: "",
+        why: "It is in the list of options of both, so it works.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| mount(v, "/tmp", "tmpfs", "x", &["defaults"]));
+            })
+        },
+    },
+];
+
+/// Probes one side of every row.
+fn probe_all(lab: &Lab, runtime: &Runtime, side: fn(&Difference) -> &'static str) -> Outcome {
+    let mut faults = Vec::new();
+    for row in DIFFERENCES {
+        let got = (row.probe)(lab, runtime);
+        if !matches(side(row), &got) {
+            faults.push(format!("{}\n    expected {:?}\n    got      {got:?}", row.what, side(row)));
+        }
+    }
+    assert!(faults.is_empty(), "{} rows are not as written:\n{}", faults.len(), faults.join("\n"));
+    Ok(())
+}
+
+fn we_still_differ(lab: &Lab) -> Outcome {
+    lab.not_runc("is the other side")?;
+    probe_all(lab, &lab.tare, |row| row.tare)
+}
+
+/// The table speaks of runc 1.5; older ones differ from that themselves.
+fn runc_still_differs(lab: &Lab) -> Outcome {
+    let runc = lab.runc()?;
+    if runc.is_runc_before(1, 5) {
+        return Err(crate::harness::Skip("RUNC is before 1.5".into()));
+    }
+    probe_all(lab, &runc, |row| row.runc)
+}
+
+fn document_is_this_table(_: &Lab) -> Outcome {
+    let code = |text: &str| {
+        if text.is_empty() { "(no message)".to_owned() } else { format!("`{}`", text.replace('|', "\\|")) }
+    };
+    let row = |d: &Difference| format!("| {} | {} | {} | {} |", d.what, code(d.runc), code(d.tare), d.why);
+    let rows: Vec<String> = DIFFERENCES.iter().map(row).collect();
+    let document: Vec<&str> =
+        DOCUMENT.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| What")).collect();
+    assert_eq!(document, rows, "docs/runc-differences.md should have these rows:\n{}\n", rows.join("\n"));
+    Ok(())
+}
