@@ -42,22 +42,32 @@ enum FlagsEnd {
     Nowhere,
 }
 
-/// Sorts the words after the program's name into `line`, which holds what came before the mistake if there is one.
-pub fn sort(words: &[OsString], line: &mut Line) -> Result<(), Usage> {
-    let rest = scan(words, &[&cli::program()], FlagsEnd::AtCommand, line)?;
+/// Sorts the words after the program's name up to that of a command, and gives the words behind it.
+///
+/// When there is a mistake, `line` holds what came before it.
+pub fn before_command<'a>(
+    words: &'a [OsString],
+    program: &Command,
+    line: &mut Line,
+) -> Result<&'a [OsString], Usage> {
+    let rest = scan(words, &[program], FlagsEnd::AtCommand, line)?;
     if line.command.is_none() && !line.operands.is_empty() {
         line.command = Some(line.operands.remove(0));
     }
-    if line.help || line.version {
-        return Ok(());
-    }
-    let Some(entry) = line.command.as_deref().and_then(cli::find) else {
-        line.operands.extend_from_slice(rest);
-        return Ok(());
-    };
-    let end = if entry.flags_end_at_operand { FlagsEnd::AtOperand } else { FlagsEnd::Nowhere };
-    // A flag of the command hides a global one of the same name: `spec --rootless` takes no value.
-    scan(rest, &[&entry.definition(), &cli::globals()], end, line).map(drop)
+    Ok(rest)
+}
+
+/// Sorts the words behind the name of a command, whose `definition` goes before that of the program:
+/// `spec --rootless` takes no value.
+pub fn after_command(
+    words: &[OsString],
+    definition: &Command,
+    program: &Command,
+    flags_end_at_operand: bool,
+    line: &mut Line,
+) -> Result<(), Usage> {
+    let end = if flags_end_at_operand { FlagsEnd::AtOperand } else { FlagsEnd::Nowhere };
+    scan(words, &[definition, program], end, line).map(drop)
 }
 
 /// Sorts words up to the end of the flags, and gives the words that are left.
@@ -112,9 +122,11 @@ fn flag<'a>(
     };
     let name = String::from_utf8_lossy(name);
     let found = scopes.iter().zip(0..).find_map(|(scope, number)| Some((named(scope, &name)?, number)));
-    let Some((arg, number)) = found else {
-        return Err(Usage(format!("flag provided but not defined: -{name}")));
-    };
+    let (arg, number) = match found {
+        Some((arg, _)) if arg.get_id() == "version" && line.command.is_some() => None,
+        other => other,
+    }
+    .ok_or_else(|| Usage(format!("flag provided but not defined: -{name}")))?;
     // The last scope is that of the global flags.
     let list = if number + 1 == scopes.len() { &mut line.globals } else { &mut line.flags };
 
@@ -174,6 +186,21 @@ pub fn switch(value: &OsStr) -> Option<bool> {
 mod tests {
     use super::*;
 
+    /// Sorts a command line as the program does it.
+    fn sort(words: &[OsString], line: &mut Line) -> Result<(), Usage> {
+        let program = cli::program();
+        let rest = before_command(words, &program, line)?;
+        match line.command.as_deref().and_then(cli::find) {
+            Some(entry) if !line.help && !line.version => {
+                after_command(rest, &entry.definition(), &program, entry.flags_end_at_operand, line)
+            }
+            _ => {
+                line.operands.extend_from_slice(rest);
+                Ok(())
+            }
+        }
+    }
+
     /// Sorts a command line whose words are separated by spaces; `∅` is an empty word.
     fn sorted(words: &str) -> (Line, Result<(), Usage>) {
         let words: Vec<OsString> =
@@ -196,83 +223,86 @@ mod tests {
         format!("{marks}{} | {command} | {} | {}", parts[0], parts[1], parts[2])
     }
 
+    /// A command line, and where its words go.
+    const LINES: &[(&str, &str)] = &[
+        // What engines send.
+        (
+            "--root /r --log /l --log-format json create --bundle /b --pid-file /p --no-pivot id",
+            "--root=/r --log=/l --log-format=json | create | --bundle=/b --pid-file=/p --no-pivot | id",
+        ),
+        (
+            "--log-format=json --log /l delete --force id",
+            "--log-format=json --log=/l | delete | --force | id",
+        ),
+        (
+            "--systemd-cgroup --rootless=true kill --all id 9",
+            "--systemd-cgroup --rootless=true | kill | --all | id 9",
+        ),
+        ("ps --format json id", " | ps | --format=json | id"),
+        ("list --format=json", " | list | --format=json | "),
+        ("--version", "version  |  |  | "),
+        ("features", " | features |  | "),
+        // One dash or two, long or short, with an equals sign or without.
+        ("run -no-subreaper -bundle /b id", " | run | --no-subreaper --bundle=/b | id"),
+        ("run --b /b --d id", " | run | --bundle=/b --detach | id"),
+        ("run -b=/b -d=true id", " | run | --bundle=/b --detach | id"),
+        ("-root=/r -debug list -q -format=json", "--root=/r --debug | list | --quiet --format=json | "),
+        ("run --bundle=/a=b id", " | run | --bundle=/a=b | id"),
+        ("run --bundle= id", " | run | --bundle= | id"),
+        ("--root ∅ list", "--root= | list |  | "),
+        ("run --bundle --detach id", " | run | --bundle=--detach | id"),
+        // Flags after operands.
+        ("delete id --force", " | delete | --force | id"),
+        ("delete id -f", " | delete | --force | id"),
+        ("run id --detach --bundle /b", " | run | --detach --bundle=/b | id"),
+        ("state id extra", " | state |  | id extra"),
+        ("kill id --all", " | kill |  | id --all"),
+        ("kill id -9", " | kill |  | id -9"),
+        ("ps id -aux --format json", " | ps |  | id -aux --format json"),
+        ("ps id -- -ef", " | ps |  | id -ef"),
+        ("ps -f json id -o pid", " | ps | --format=json | id -o pid"),
+        // Global flags after the command, and one that the command hides.
+        ("list --root /r --debug", "--root=/r --debug | list |  | "),
+        ("--rootless auto spec --rootless", "--rootless=auto | spec | --rootless | "),
+        ("spec --rootless=false --bundle /b", " | spec | --bundle=/b | "),
+        // Booleans with a value: the last one counts.
+        ("run --detach=false id", " | run |  | id"),
+        ("run --detach=true --detach=0 id", " | run |  | id"),
+        ("run --detach=F --detach id", " | run | --detach | id"),
+        ("run --detach= id", " | run | --detach | id"),
+        ("--debug --debug list", "--debug | list |  | "),
+        // The end of the flags.
+        ("delete -- --force", " | delete |  | --force"),
+        ("delete --force -- -id", " | delete | --force | -id"),
+        ("delete - --force", " | delete | --force | -"),
+        ("delete -1 --force", " | delete |  | -1 --force"),
+        ("delete ∅ --force", " | delete | --force | "),
+        // No command, or one that does not work.
+        ("", " |  |  | "),
+        ("--debug", "--debug |  |  | "),
+        ("badcmd", " | badcmd |  | "),
+        ("badcmd --debug x", "--debug | badcmd |  | x"),
+        ("exec -t id sh -c x", " | exec |  | -t id sh -c x"),
+        ("checkpoint --help", " | checkpoint |  | --help"),
+        ("--log /l update -r - id", "--log=/l | update |  | -r - id"),
+        // Help and version.
+        ("help", " | help |  | "),
+        ("h run", " | h |  | run"),
+        ("-h", "help  |  |  | "),
+        ("--help run --nonsense", "help  | run |  | --nonsense"),
+        ("run --help", "help  | run |  | "),
+        ("run id -help", "help  | run |  | id"),
+        ("run --help=false id", " | run |  | id"),
+        ("kill id --help", " | kill |  | id --help"),
+        ("-v run", "version  | run |  | "),
+    ];
+
     #[test]
     fn words_go_where_go_puts_them() {
-        for (words, line) in [
-            // What engines send.
-            (
-                "--root /r --log /l --log-format json create --bundle /b --pid-file /p --no-pivot id",
-                "--root=/r --log=/l --log-format=json | create | --bundle=/b --pid-file=/p --no-pivot | id",
-            ),
-            (
-                "--log-format=json --log /l delete --force id",
-                "--log-format=json --log=/l | delete | --force | id",
-            ),
-            (
-                "--systemd-cgroup --rootless=true kill --all id 9",
-                "--systemd-cgroup --rootless=true | kill | --all | id 9",
-            ),
-            ("ps --format json id", " | ps | --format=json | id"),
-            ("list --format=json", " | list | --format=json | "),
-            ("--version", "version  |  |  | "),
-            ("features", " | features |  | "),
-            // One dash or two, long or short, with an equals sign or without.
-            ("run -no-subreaper -bundle /b id", " | run | --no-subreaper --bundle=/b | id"),
-            ("run --b /b --d id", " | run | --bundle=/b --detach | id"),
-            ("run -b=/b -d=true id", " | run | --bundle=/b --detach | id"),
-            ("-root=/r -debug list -q -format=json", "--root=/r --debug | list | --quiet --format=json | "),
-            ("run --bundle=/a=b id", " | run | --bundle=/a=b | id"),
-            ("run --bundle= id", " | run | --bundle= | id"),
-            ("--root ∅ list", "--root= | list |  | "),
-            ("run --bundle --detach id", " | run | --bundle=--detach | id"),
-            // Flags after operands.
-            ("delete id --force", " | delete | --force | id"),
-            ("delete id -f", " | delete | --force | id"),
-            ("run id --detach --bundle /b", " | run | --detach --bundle=/b | id"),
-            ("state id extra", " | state |  | id extra"),
-            ("kill id --all", " | kill |  | id --all"),
-            ("kill id -9", " | kill |  | id -9"),
-            ("ps id -aux --format json", " | ps |  | id -aux --format json"),
-            ("ps id -- -ef", " | ps |  | id -ef"),
-            ("ps -f json id -o pid", " | ps | --format=json | id -o pid"),
-            // Global flags after the command, and one that the command hides.
-            ("list --root /r --debug", "--root=/r --debug | list |  | "),
-            ("--rootless auto spec --rootless", "--rootless=auto | spec | --rootless | "),
-            ("spec --rootless=false --bundle /b", " | spec | --bundle=/b | "),
-            // Booleans with a value: the last one counts.
-            ("run --detach=false id", " | run |  | id"),
-            ("run --detach=true --detach=0 id", " | run |  | id"),
-            ("run --detach=F --detach id", " | run | --detach | id"),
-            ("run --detach= id", " | run | --detach | id"),
-            ("--debug --debug list", "--debug | list |  | "),
-            // The end of the flags.
-            ("delete -- --force", " | delete |  | --force"),
-            ("delete --force -- -id", " | delete | --force | -id"),
-            ("delete - --force", " | delete | --force | -"),
-            ("delete -1 --force", " | delete |  | -1 --force"),
-            ("delete ∅ --force", " | delete | --force | "),
-            // No command, or one that does not work.
-            ("", " |  |  | "),
-            ("--debug", "--debug |  |  | "),
-            ("badcmd", " | badcmd |  | "),
-            ("badcmd --debug x", "--debug | badcmd |  | x"),
-            ("exec -t id sh -c x", " | exec |  | -t id sh -c x"),
-            ("checkpoint --help", " | checkpoint |  | --help"),
-            ("--log /l update -r - id", "--log=/l | update |  | -r - id"),
-            // Help and version.
-            ("help", " | help |  | "),
-            ("h run", " | h |  | run"),
-            ("-h", "help  |  |  | "),
-            ("--help run --nonsense", "help  | run |  | "),
-            ("run --help", "help  | run |  | "),
-            ("run id -help", "help  | run |  | id"),
-            ("run --help=false id", " | run |  | id"),
-            ("kill id --help", " | kill |  | id --help"),
-            ("-v run", "version  | run |  | "),
-        ] {
+        for (words, line) in LINES {
             let (sorted, result) = sorted(words);
             assert_eq!(result, Ok(()), "{words}");
-            assert_eq!(shown(&sorted), line, "{words}");
+            assert_eq!(shown(&sorted), *line, "{words}");
         }
     }
 

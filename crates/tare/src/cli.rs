@@ -23,7 +23,7 @@ pub struct Entry {
     /// Its name.
     pub name: &'static str,
     /// How many operands it takes.
-    pub operands: Operands,
+    operands: Operands,
     /// Whether everything behind the first operand is an operand, as it belongs to another program.
     pub flags_end_at_operand: bool,
     /// Whether it starts processes that container code can look into, so that the program must be sealed.
@@ -35,8 +35,8 @@ pub struct Entry {
 }
 
 /// How many operands a command takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operands {
+#[derive(Clone, Copy)]
+enum Operands {
     /// This many.
     Exactly(usize),
     /// This many or more.
@@ -47,7 +47,7 @@ pub enum Operands {
 
 impl Operands {
     /// What is wrong with `count` operands, in runc's words; `None` when nothing is.
-    pub fn fault(self, count: usize) -> Option<String> {
+    fn fault(self, count: usize) -> Option<String> {
         let (limit, number) = match self {
             Operands::Exactly(n) => ("exactly", (count != n).then_some(n)),
             Operands::AtLeast(n) => ("a minimum of", (count < n).then_some(n)),
@@ -133,6 +133,11 @@ impl Entry {
     pub fn definition(&self) -> Command {
         plain((self.augment)(Command::new(self.name)))
     }
+
+    /// What is wrong with a call with `count` operands, in runc's words; `None` when nothing is.
+    pub fn miscount(&self, count: usize) -> Option<String> {
+        self.operands.fault(count).map(|fault| format!("\"{}\" {fault}", self.name))
+    }
 }
 
 /// The flags that every command takes.
@@ -161,15 +166,10 @@ pub struct Globals {
     pub criu: Option<OsString>,
 }
 
-/// The flags that stand before the command or after it.
-pub fn globals() -> Command {
-    plain(Globals::augment_args(Command::new("tare")))
-}
-
-/// The flags that stand before the command.
+/// The program with its global flags alone. All but `--version` may stand behind the command as well.
 pub fn program() -> Command {
     let version = Arg::new("version").long("version").short('v').action(ArgAction::SetTrue);
-    globals().arg(version.help("Print the version"))
+    plain(Globals::augment_args(Command::new("tare"))).arg(version.help("Print the version"))
 }
 
 /// The whole program: for help, man pages and completions.
@@ -195,4 +195,33 @@ fn plain(command: Command) -> Command {
         .disable_help_subcommand(true)
         .args_override_self(true)
         .arg(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn commands_count_their_operands() {
+        for (name, count, fault) in [
+            ("state", 0, Some("\"state\" requires exactly 1 argument(s)")),
+            ("state", 1, None),
+            ("create", 2, Some("\"create\" requires exactly 1 argument(s)")),
+            ("list", 0, None),
+            ("list", 1, Some("\"list\" requires exactly 0 argument(s)")),
+            ("kill", 0, Some("\"kill\" requires a minimum of 1 argument(s)")),
+            ("kill", 1, None),
+            ("kill", 2, None),
+            ("kill", 3, Some("\"kill\" requires a maximum of 2 argument(s)")),
+            ("ps", 0, Some("\"ps\" requires a minimum of 1 argument(s)")),
+            ("ps", 9, None),
+        ] {
+            assert_eq!(find(OsStr::new(name)).unwrap().miscount(count).as_deref(), fault, "{name} {count}");
+        }
+    }
 }

@@ -11,7 +11,6 @@ mod seal;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::{ArgMatches, Command, FromArgMatches};
 use runtime::log::Format;
@@ -33,15 +32,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// The program, from its command line to its exit status.
-pub fn main() -> ExitCode {
+/// The program, from its arguments to its exit status.
+pub fn main(args: Vec<OsString>) -> u8 {
     std::panic::set_hook(Box::new(|panic| {
         tell(&Error::new(Kind::System, format!("internal error: {panic}").replace('\n', " ")));
         std::process::exit(1);
     }));
-    let mut words = std::env::args_os();
-    let called_as = words.next().unwrap_or_default();
-    let status = match call(&called_as, &words.collect::<Vec<_>>()) {
+    let status = match call(&args) {
         Ok(status) => {
             runtime::log::flush();
             status
@@ -52,13 +49,13 @@ pub fn main() -> ExitCode {
         }
     };
     log::debug!("exit status {status}");
-    ExitCode::from(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
+    u8::try_from(status & 0xff).unwrap_or(u8::MAX)
 }
 
 /// Says that the call has failed: in the log, and on stderr if that is not the same.
 fn tell(error: &Error) {
     // If the failure came before the log was started, it goes to stderr.
-    runtime::log::start(None, for_stderr(), false);
+    runtime::log::start(None, Format::Text, false);
     log::error!("{error}");
     if !runtime::log::goes_to_stderr() {
         output::complain(&format!("{error}\n"));
@@ -69,53 +66,50 @@ fn tell(error: &Error) {
 }
 
 /// Finds out what is asked for, and does it; the exit status.
-fn call(called_as: &OsStr, words: &[OsString]) -> Result<i32, Failure> {
-    let program = program(called_as);
+fn call(args: &[OsString]) -> Result<i32, Failure> {
+    let (called_as, words) = args.split_first().map_or((OsStr::new(""), args), |(first, rest)| (first, rest));
+    let (name, program) = (name(called_as), cli::program());
     let mut line = Line::default();
-    let sorted = argv::sort(words, &mut line);
-    let topic = line.command.as_deref();
-    if sorted.is_ok() && line.help {
-        return help::show(program, topic);
+    let rest = match argv::before_command(words, &program, &mut line) {
+        Ok(rest) => rest,
+        Err(Usage(mistake)) => {
+            start_log(program, &line)?;
+            return Err(help::misused(name, None, mistake));
+        }
+    };
+    let topic = line.command.clone();
+    if line.help {
+        return help::show(name, topic.as_deref());
     }
-    if sorted.is_ok() && line.version {
-        output::print(help::version(program).as_bytes())?;
+    if line.version {
+        output::print(help::version(name).as_bytes())?;
         return Ok(0);
     }
-    let entry = topic.and_then(cli::find);
-    // Before anything else is done: a program that is not sealed yet starts again from its beginning.
-    let sealed = match entry {
-        Some(entry) if entry.makes_container && sorted.is_ok() => seal::seal(),
-        _ => Ok(()),
+    let Some(entry) = topic.as_deref().and_then(cli::find) else {
+        start_log(program, &line)?;
+        let topic = if topic.as_deref().is_some_and(cli::is_help) { rest.first() } else { topic.as_ref() };
+        return help::show(name, topic.map(OsString::as_os_str));
     };
-    let globals = matches(cli::globals(), &line.globals, &[]).and_then(|m| Globals::from_arg_matches(&m));
-    let globals = globals.map_err(|error| help::misused(program, None, help::fault(&error)))?;
-    start_log(&globals)?;
-    log::debug!("called as {called_as:?} with {words:?}");
-    if let Err(Usage(text)) = sorted {
-        return Err(help::misused(program, entry, text));
-    }
-    match entry {
-        Some(entry) => {
-            let ctx = context(program, entry, &globals)?;
-            sealed.map_err(|error| error.context(format_args!("{program} {} failed", entry.name)))?;
-            act(called_as, entry, &ctx, &line)
-        }
-        None if topic.is_some_and(cli::is_help) => {
-            help::show(program, line.operands.first().map(OsString::as_os_str))
-        }
-        None => help::show(program, topic),
-    }
-}
 
-/// Reads the flags and operands of a command, and lets it work.
-fn act(called_as: &OsStr, entry: &Entry, ctx: &Context, line: &Line) -> Result<i32, Failure> {
-    if let Some(fault) = entry.operands.fault(line.operands.len()) {
-        let text = format!("{}: \"{}\" {fault}", called_as.to_string_lossy(), entry.name);
-        return Err(help::miscounted(ctx.program, entry, text));
+    // Before anything else is done: a program that is not sealed yet starts again from its beginning.
+    let sealed = if entry.makes_container { seal::seal(args) } else { Ok(()) };
+    let definition = entry.definition();
+    let sorted = argv::after_command(rest, &definition, &program, entry.flags_end_at_operand, &mut line);
+    if sorted.is_ok() && line.help {
+        return help::show(name, topic.as_deref());
     }
-    let matches = matches(entry.definition(), &line.flags, &line.operands)
-        .map_err(|error| help::misused(ctx.program, Some(entry), help::fault(&error)))?;
-    Ok((entry.act)(ctx, &matches)?)
+    let globals = start_log(program, &line)?;
+    log::debug!("called with {args:?}");
+    let misused = |mistake| help::misused(name, Some(entry), mistake);
+    sorted.map_err(|Usage(mistake)| misused(mistake))?;
+    let ctx = context(name, entry, &globals)?;
+    if let Some(miscount) = entry.miscount(line.operands.len()) {
+        return Err(help::miscounted(name, entry, format!("{}: {miscount}", called_as.to_string_lossy())));
+    }
+    let matches =
+        matches(definition, &line.flags, &line.operands).map_err(|error| misused(help::fault(&error)))?;
+    sealed.map_err(|error| error.context(format_args!("{name} {} failed", entry.name)))?;
+    Ok((entry.act)(&ctx, &matches)?)
 }
 
 /// What clap makes of a sorted command line.
@@ -129,20 +123,17 @@ fn matches(
 }
 
 /// The name that messages begin with: engines look for runc's when they call it so.
-fn program(called_as: &OsStr) -> &'static str {
+fn name(called_as: &OsStr) -> &'static str {
     match Path::new(called_as).file_name() {
         Some(name) if name == "runc" => "runc",
         _ => "tare",
     }
 }
 
-/// The shape of messages on stderr: that of the log for programs, the bare text for people.
-fn for_stderr() -> Format {
-    if sys::tty::is_terminal(sys::process::stdio()[2]) { Format::Plain } else { Format::Text }
-}
-
-/// Starts logging as the global flags want it.
-fn start_log(globals: &Globals) -> Result<(), Error> {
+/// Reads the global flags, and starts logging as they want it.
+fn start_log(program: Command, line: &Line) -> Result<Globals, Error> {
+    let matches = matches(program, &line.globals, &[]).expect("global flags take any text");
+    let globals = Globals::from_arg_matches(&matches).expect("the matches come from the same definition");
     let given = |flag: &Option<OsString>| flag.clone().filter(|value| !value.is_empty());
     let format = match given(&globals.log_format) {
         None => Format::Text,
@@ -154,22 +145,21 @@ fn start_log(globals: &Globals) -> Result<(), Error> {
         }
     };
     let file = given(&globals.log).map(|path| runtime::log::open(Path::new(&path))).transpose()?;
-    let format = if file.is_none() && format == Format::Text { for_stderr() } else { format };
     runtime::log::start(file, format, globals.debug);
     if globals.criu.is_some() {
         log::warn!("--criu is ignored: criu is looked for in PATH");
     }
-    Ok(())
+    Ok(globals)
 }
 
 /// What the global flags say to the command.
-fn context(program: &'static str, entry: &Entry, globals: &Globals) -> Result<Context, Error> {
+fn context(name: &'static str, entry: &Entry, globals: &Globals) -> Result<Context, Error> {
     let root = root::find(globals.root.as_deref())?;
     if entry.makes_container && root.source == Source::Session {
         root::make_for_session(&root.path)?;
     }
     Ok(Context {
-        program,
+        program: name,
         root: root.path,
         root_is_explicit: root.source == Source::Flag,
         systemd_cgroup: globals.systemd_cgroup,
@@ -207,7 +197,7 @@ mod tests {
             ("runc-tare", "tare"),
             ("", "tare"),
         ] {
-            assert_eq!(program(OsStr::new(called_as)), name, "{called_as}");
+            assert_eq!(super::name(OsStr::new(called_as)), name, "{called_as}");
         }
     }
 

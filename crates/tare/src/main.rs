@@ -1,6 +1,5 @@
 //! The program `tare`. Everything is in the library beside it, so that `xtask` can read the definitions.
+#![no_main]
 #![forbid(unsafe_code)]
 
-fn main() -> std::process::ExitCode {
-    tare::main()
-}
+sys::main!(tare::main);

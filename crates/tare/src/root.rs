@@ -34,11 +34,13 @@ pub fn find(flag: Option<&OsStr>) -> Result<Root> {
         let base = if path.is_absolute() { PathBuf::new() } else { current_dir()? };
         return named(&base.join(path));
     }
-    let root = sys::cred::effective_uid() == 0;
-    Ok(unnamed(
-        std::env::var_os("XDG_RUNTIME_DIR"),
-        !root || (std::env::var_os("USER").is_none_or(|user| user != "root") && in_user_namespace()),
-    ))
+    Ok(unnamed(std::env::var_os("XDG_RUNTIME_DIR"), is_user))
+}
+
+/// Whether the caller is not the host's root, nor somebody who wants to be treated so in a user namespace.
+fn is_user() -> bool {
+    sys::cred::effective_uid() != 0
+        || (std::env::var_os("USER").is_none_or(|user| user != "root") && in_user_namespace())
 }
 
 fn current_dir() -> Result<PathBuf> {
@@ -56,8 +58,8 @@ fn named(path: &Path) -> Result<Root> {
 }
 
 /// The directory when there is no `--root`; the session's counts for its user, but not for the host's root.
-fn unnamed(session: Option<OsString>, is_user: bool) -> Root {
-    match session.filter(|dir| is_user && !dir.is_empty()) {
+fn unnamed(session: Option<OsString>, is_user: impl FnOnce() -> bool) -> Root {
+    match session.filter(|dir| !dir.is_empty() && is_user()) {
         Some(dir) => Root { path: Path::new(&dir).join("tare"), source: Source::Session },
         None => Root { path: PathBuf::from("/run/tare"), source: Source::Standard },
     }
@@ -108,7 +110,7 @@ mod tests {
             (Some("/run/user/7"), true, "/run/user/7/tare", Source::Session),
             (Some("/run/user/0"), false, "/run/tare", Source::Standard),
         ] {
-            let root = unnamed(session.map(OsString::from), is_user);
+            let root = unnamed(session.map(OsString::from), || is_user);
             assert_eq!(root, Root { path: PathBuf::from(path), source });
         }
     }

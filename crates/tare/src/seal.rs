@@ -6,9 +6,9 @@
 //! is mounted nowhere, or else a sealed copy in memory. The second start finds out by looking at its own
 //! file that this has happened; it is told nothing, so nothing can be left behind or be forged.
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use runtime::{Error, Kind, Result};
@@ -26,15 +26,16 @@ const OVERLAY: u64 = 0x794c_7630;
 /// Directories of which one serves as the second layer that an overlay must have.
 const SECOND_LAYERS: [&str; 2] = ["/run", "/dev"];
 
-/// Returns when the program runs from a file that a container can't write to; else starts it again from one.
-pub fn seal() -> Result<()> {
+/// Returns when the program runs from a file that a container can't write to; else starts it again, with
+/// the same arguments, from one.
+pub fn seal(args: &[OsString]) -> Result<()> {
     let own = exe::open_own()?;
     if is_safe(own.as_fd())? {
-        return restore_name();
+        return restore_name(args);
     }
     let mut failures = Vec::new();
     for make in [through_overlay, copy] {
-        match make(own.as_fd()).and_then(|program| start_again(program.as_fd())) {
+        match make(own.as_fd()).and_then(|program| start_again(program.as_fd(), args)) {
             Err(error) => failures.push(error.text),
         }
     }
@@ -108,23 +109,21 @@ fn copy(own: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(exe::copy_to_memory(own, "tare")?)
 }
 
-/// Starts the program again from the file `program`, with the same arguments and environment.
-fn start_again(program: BorrowedFd<'_>) -> Result<Infallible> {
+/// Starts the program again from the file `program`.
+fn start_again(program: BorrowedFd<'_>, args: &[OsString]) -> Result<Infallible> {
     // What the next start would not take for safe would make it try the same again, for ever.
     if !is_safe(program)? {
         return Err(Error::new(Kind::System, format!("{} can be written to", exe::path(program)?.display())));
     }
-    let args =
-        std::env::args_os().map(|arg| CString::new(arg.into_vec()).expect("an argument has no NUL inside"));
+    let args = args.iter().map(|arg| CString::new(arg.as_bytes()).expect("an argument has no NUL inside"));
     let errno = exe::execute(program, &args.collect::<Vec<_>>());
     Err(Error::new(Kind::System, format!("execveat: {}", sys::errno_text(errno))))
 }
 
 /// Gives the process the name that it had before it was started again, which the kernel took from the file.
-fn restore_name() -> Result<()> {
-    let called_as = std::env::args_os().next().unwrap_or_default();
-    let name = Path::new(&called_as).file_name().unwrap_or_default().as_bytes();
-    match CString::new(name) {
+fn restore_name(args: &[OsString]) -> Result<()> {
+    let name = args.first().and_then(|called_as| Path::new(called_as).file_name()).unwrap_or_default();
+    match CString::new(name.as_bytes()) {
         Ok(name) if !name.is_empty() => Ok(exe::set_process_name(&name)?),
         _ => Ok(()),
     }
