@@ -109,7 +109,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         bundle,
         options.no_pivot,
         &linux.namespaces.mount,
-        sys::file::canonical,
+        sys::file::is_plain,
         &mut faults,
     );
     let uts = uts::plan(hostname, domainname, &linux.namespaces.uts, &mut faults);

@@ -234,14 +234,14 @@ pub fn is_char_device(stat: &Stat, major: u32, minor: u32) -> bool {
         && stat.st_rdev == rustix::fs::makedev(major, minor)
 }
 
-/// The path without symlinks, `.` and `..`.
-#[expect(clippy::disallowed_methods, reason = "this is the wrapper that others are to use")]
-pub fn canonical(path: &Path) -> Result<std::path::PathBuf> {
-    std::fs::canonicalize(path).map_err(|e| Error {
-        call: "realpath",
-        args: show(path),
-        errno: Errno::from_io_error(&e).unwrap_or(Errno::IO),
-    })
+/// Whether the host path `path` is there without any symlink on the way.
+pub fn is_plain(path: &Path) -> Result<bool> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), rustix::fs::ResolveFlags::NO_SYMLINKS) {
+        Ok(_) => Ok(true),
+        Err(Errno::LOOP) => stat(path).map(|_| false),
+        Err(errno) => Err(errno).named("stat", || show(path)),
+    }
 }
 
 /// Takes the lock of an open file or directory, waiting for whoever has it.

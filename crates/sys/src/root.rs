@@ -30,14 +30,9 @@ impl RootDir {
         self.resolve(path, flags, mode, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     }
 
-    /// Opens the directory `path` as a handle; `ELOOP` when there is a symlink on the way.
-    pub fn open_plain_dir(&self, path: &Path) -> Result<OwnedFd> {
-        self.resolve(
-            path,
-            OFlags::PATH | OFlags::DIRECTORY,
-            0,
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
-        )
+    /// Opens `path` as a handle; `ELOOP` when there is a symlink on the way.
+    pub fn open_plain(&self, path: &Path) -> Result<OwnedFd> {
+        self.resolve(path, OFlags::PATH, 0, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
     }
 
     fn resolve(&self, path: &Path, flags: OFlags, mode: u32, resolve: ResolveFlags) -> Result<OwnedFd> {

@@ -5,7 +5,7 @@ use super::CreateOptions;
 use crate::host::{self, Begin, Handles, Made};
 use crate::plan::{self, Inputs, Plan};
 use crate::store::{self, Entry, Lock, State};
-use crate::{Context, Result, bundle, facts};
+use crate::{Context, Error, Result, bundle, facts};
 
 /// `create`.
 pub fn create(ctx: &Context, id: &str, options: &CreateOptions) -> Result<()> {
@@ -47,6 +47,11 @@ pub(super) fn make(ctx: &Context, prepared: &Prepared, begin: Begin) -> Result<C
     let Prepared { plan, pid_file, pidfd_socket } = prepared;
     let handles = Handles { pid_file: pid_file.as_deref(), pidfd_socket: pidfd_socket.as_deref() };
     let (entry, lock) = store::create(&ctx.root, &plan.id)?;
+    // Before the state names it: undoing this container must not end those of another.
+    if let Err(error) = plan.cgroup.cgroup.check_unused() {
+        entry.remove(lock)?;
+        return Err(Error::from(error).context("unable to start container process"));
+    }
     let created = crate::time::rfc3339_nanos(std::time::SystemTime::now());
     let mut state = State::new(plan, created);
     match host::make(plan, begin, handles, &mut state, &entry, &lock) {

@@ -123,12 +123,11 @@ pub fn brings_dev(plan: &Plan) -> bool {
 
 /// Mounts everything below `root`.
 pub fn init_mount(plan: &Plan, root: &RootDir) -> Result<()> {
-    let root_path = if plan.is_empty() { PathBuf::new() } else { sys::file::path_of(root.as_fd())? };
     for mount in plan {
         let done = match &mount.what {
-            What::Bind(source, depth) => bind(mount, source, *depth, root, &root_path),
-            What::New(kind) => new_filesystem(mount, kind, root, &root_path),
-            What::Cgroup(dirs) => cgroup(mount, dirs, root, &root_path),
+            What::Bind(source, depth) => bind(mount, source, *depth, root),
+            What::New(kind) => new_filesystem(mount, kind, root),
+            What::Cgroup(dirs) => cgroup(mount, dirs, root),
         };
         done.map_err(|e| {
             e.context(format!("error mounting {:?} to rootfs at {:?}", mount.source, mount.destination))
@@ -156,7 +155,7 @@ fn is_sealed_late(mount: &Mount) -> bool {
     readonly && filled
 }
 
-fn bind(mount: &Mount, source: &Path, depth: Depth, root: &RootDir, root_path: &Path) -> Result<()> {
+fn bind(mount: &Mount, source: &Path, depth: Depth, root: &RootDir) -> Result<()> {
     let tree =
         sys::mount::clone_tree(sys::file::CWD, source, depth == Depth::All).map_err(|e| match e.errno {
             sys::Errno::NOENT | sys::Errno::NOTDIR => {
@@ -166,7 +165,7 @@ fn bind(mount: &Mount, source: &Path, depth: Depth, root: &RootDir, root_path: &
             _ => e.into(),
         })?;
     let is_dir = sys::file::is_dir(&sys::file::stat_fd(tree.as_fd())?);
-    let target = open_target(mount, root, root_path, !is_dir, Some(tree.as_fd()))?;
+    let target = open_target(mount, root, !is_dir, Some(tree.as_fd()))?;
     change_bind(tree.as_fd(), &mount.options)?;
     finish(mount, tree.as_fd(), target.as_fd(), is_dir)
 }
@@ -188,10 +187,10 @@ fn change_bind(tree: BorrowedFd<'_>, options: &Options) -> Result<()> {
     }
 }
 
-fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir, root_path: &Path) -> Result<()> {
+fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
     let target = match kind {
         "proc" | "sysfs" => open_plain_dir(mount, kind, root)?,
-        _ => open_target(mount, root, root_path, false, None)?,
+        _ => open_target(mount, root, false, None)?,
     };
     let mut attributes = mount.options.change.set;
     if is_sealed_late(mount) {
@@ -232,8 +231,8 @@ fn wrap_unknown_type(kind: &str, e: sys::Error) -> Error {
 
 /// Shows the container its own cgroups. They are bound, not mounted anew: a new mount of cgroup2 from
 /// another cgroup namespace takes milliseconds, and a bind shows the same.
-fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir, root_path: &Path) -> Result<()> {
-    let target = open_target(mount, root, root_path, false, None)?;
+fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir) -> Result<()> {
+    let target = open_target(mount, root, false, None)?;
     let attributes = Change { set: mount.options.change.set, clear: mount.options.change.clear };
     if let [CgroupDir { name, source, links: _ }] = dirs
         && name.is_empty()
@@ -291,27 +290,41 @@ fn target_is_dir(target: BorrowedFd<'_>) -> bool {
 fn open_target(
     mount: &Mount,
     root: &RootDir,
-    root_path: &Path,
     is_file: bool,
     source: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd> {
-    let target = match root.open_path(&mount.path) {
-        Err(e) if e.errno == sys::Errno::NOENT && is_file => root.create_file(&mount.path, 0o644),
-        Err(e) if e.errno == sys::Errno::NOENT => root.mkdir_all(&mount.path, 0o755),
-        other => other,
-    }
-    .on(|| format!("create mountpoint for {} mount", mount.destination))?;
-    let real = sys::file::path_of(target.as_fd())?;
-    let inside = real.strip_prefix(root_path).map_err(|_| {
-        let text = format!("mountpoint {:?} is outside of rootfs {:?}", real.display(), root_path.display());
-        Error::new(Kind::System, text)
-    })?;
+    let missing =
+        || if is_file { root.create_file(&mount.path, 0o644) } else { root.mkdir_all(&mount.path, 0o755) };
+    let made = || format!("create mountpoint for {} mount", mount.destination);
+    let (target, inside) = match root.open_plain(&mount.path) {
+        Ok(fd) => (fd, mount.path.clone()),
+        // Where no symlink was on the way, the path is what it says. Else the kernel knows where it led.
+        Err(e) if matches!(e.errno, sys::Errno::LOOP | sys::Errno::NOENT) => {
+            let fd = match root.open_path(&mount.path) {
+                Err(e) if e.errno == sys::Errno::NOENT => missing(),
+                other => other,
+            };
+            let fd = fd.on(made)?;
+            let inside = inside(root, &fd)?;
+            (fd, inside)
+        }
+        Err(e) => return Err(e).on(made),
+    };
     if inside.as_os_str().is_empty() {
         let text = format!("mountpoint {:?} is on the top of rootfs", mount.destination);
         return Err(Error::new(Kind::Invalid, text));
     }
-    check_over_proc(&mount.destination, inside, source)?;
+    check_over_proc(&mount.destination, &inside, source)?;
     Ok(target)
+}
+
+/// The real path of `target`, relative to the root.
+fn inside(root: &RootDir, target: &OwnedFd) -> Result<PathBuf> {
+    let (top, real) = (sys::file::path_of(root.as_fd())?, sys::file::path_of(target.as_fd())?);
+    real.strip_prefix(&top).map(Path::to_path_buf).map_err(|_| {
+        let text = format!("mountpoint {:?} is outside of rootfs {:?}", real.display(), top.display());
+        Error::new(Kind::System, text)
+    })
 }
 
 /// What lxcfs may put over files of procfs.
@@ -355,19 +368,18 @@ fn check_over_proc(destination: &str, inside: &Path, source: Option<BorrowedFd<'
 /// the real one elsewhere and leave the image's own in its place (CVE-2023-27561).
 fn open_plain_dir(mount: &Mount, kind: &str, root: &RootDir) -> Result<OwnedFd> {
     let plain = |e: &sys::Error| matches!(e.errno, sys::Errno::LOOP | sys::Errno::NOTDIR);
-    let made = match root.open_plain_dir(&mount.path) {
+    let odd =
+        || Error::new(Kind::Invalid, format!("filesystem {kind:?} must be mounted on ordinary directory"));
+    let made = match root.open_plain(&mount.path) {
         Err(e) if e.errno == sys::Errno::NOENT => {
-            root.mkdir_all(&mount.path, 0o755).and_then(|_| root.open_plain_dir(&mount.path))
+            root.mkdir_all(&mount.path, 0o755).and_then(|_| root.open_plain(&mount.path))
         }
         other => other,
     };
-    made.map_err(|e| {
-        if plain(&e) {
-            let text = format!("filesystem {kind:?} must be mounted on ordinary directory");
-            return Error::new(Kind::Invalid, text);
-        }
-        e.into()
-    })
+    let target = made.map_err(|e| if plain(&e) { odd() } else { e.into() })?;
+    check_over_proc(&mount.destination, &mount.path, None)
+        .or_else(|e| if kind == "proc" { Ok(()) } else { Err(e) })?;
+    if target_is_dir(target.as_fd()) { Ok(target) } else { Err(odd()) }
 }
 
 #[cfg(test)]
