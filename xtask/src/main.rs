@@ -2,15 +2,28 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr)] // its messages are for whoever typed it
 
+mod pages;
 mod tidy;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("tidy") => tidy::run(),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words[..] {
+        ["tidy"] => return tidy::run(),
+        ["man", dir] => pages::man(Path::new(dir)),
+        ["completions", dir] => pages::completions(Path::new(dir)),
         _ => {
-            eprintln!("usage: cargo xtask tidy");
+            eprintln!("usage: cargo xtask tidy | man DIR | completions DIR");
+            return ExitCode::FAILURE;
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", words.join(" "));
             ExitCode::FAILURE
         }
     }

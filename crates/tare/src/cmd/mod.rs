@@ -48,7 +48,7 @@ pub struct Making {
     #[arg(long)]
     no_new_keyring: bool,
     /// Hand N file descriptors, from 3 on, to the container
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, value_parser = number)]
     preserve_fds: u32,
 }
 
@@ -75,6 +75,11 @@ pub fn path(value: Option<OsString>) -> Option<PathBuf> {
 /// An operand as text: no id and no signal has bytes that are not UTF-8, so what stands for them is refused later.
 fn lossy() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A number of file descriptors.
+fn number(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "not a number of file descriptors")
 }
 
 /// The caller's wish for systemd's cgroups can't be met, and must not be ignored.
