@@ -72,7 +72,7 @@ struct Options {
 
 fn named_path(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("not NAME=PATH")?;
-    let path = fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?;
+    let path = std::path::absolute(path).map_err(|error| format!("{path}: {error}"))?;
     Ok((name.to_owned(), path))
 }
 
