@@ -40,6 +40,14 @@ pub struct Made {
     pub child: Child,
     /// The runtime's end of the container's terminal, if the runtime is to serve it.
     pub terminal: Option<OwnedFd>,
+    sync: OwnedFd,
+}
+
+impl Made {
+    /// Waits until the program is executed, or init has ended without that.
+    pub fn wait_for_program(&self) -> Result<()> {
+        sync::hear_init(&self.sync).map(drop)
+    }
 }
 
 /// Makes the container. `state` is kept up to date, so that the caller can undo what a failure leaves.
@@ -68,10 +76,10 @@ pub fn make(
     let child = clone_init(&mut context, &joins, &sync, lock).map_err(start_failed)?;
     // Only init has its end of the socket now, so that its death is noticed.
     drop(context);
-    let mut made = Made { child, terminal: None };
-    let done = talk(plan, &mut made, &sync, console.as_ref()).and_then(|()| {
+    let mut made = Made { child, terminal: None, sync };
+    let done = talk(plan, &mut made, console.as_ref()).and_then(|()| {
         store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock)?;
-        sync::tell_init(&sync, if begin == Begin::Later { ToInit::WaitForStart } else { ToInit::Start })
+        sync::tell_init(&made.sync, if begin == Begin::Later { ToInit::WaitForStart } else { ToInit::Start })
     });
     match done {
         Ok(()) => Ok(made),
@@ -118,9 +126,9 @@ fn clone_init(context: &mut Context<'_>, joins: &Joins, sync: &OwnedFd, lock: &L
 }
 
 /// Listens to init until it is ready, and does for it what only the runtime can do.
-fn talk(plan: &Plan, made: &mut Made, sync: &OwnedFd, console: Option<&OwnedFd>) -> Result<()> {
+fn talk(plan: &Plan, made: &mut Made, console: Option<&OwnedFd>) -> Result<()> {
     loop {
-        match sync::hear_init(sync)? {
+        match sync::hear_init(&made.sync)? {
             Some(FromInit::Console(master)) => match console {
                 Some(socket) => terminal::host_hand_over(socket.as_fd(), master.as_fd())?,
                 None => made.terminal = Some(master),
@@ -131,7 +139,7 @@ fn talk(plan: &Plan, made: &mut Made, sync: &OwnedFd, console: Option<&OwnedFd>)
                 for stage in [Stage::Prestart, Stage::CreateRuntime] {
                     hooks::run(&plan.hooks, stage, &state, DefaultEnv::Inherit).map_err(init_failed)?;
                 }
-                sync::tell_init(sync, ToInit::HooksDone)?;
+                sync::tell_init(&made.sync, ToInit::HooksDone)?;
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(init_failed(error)),

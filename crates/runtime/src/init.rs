@@ -51,7 +51,8 @@ pub fn main(context: &mut Context<'_>) -> Infallible {
             sys::process::exit(FAILED);
         }
     };
-    drop(sync);
+    // The socket stays open until the program closes it by being executed: that is what the runtime
+    // and, for the fifo, `start` wait for before `poststart` hooks.
     let error = match finish(context, &prepared) {
         Ok(never) => match never {},
         Err(error) => error,

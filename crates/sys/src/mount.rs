@@ -226,13 +226,19 @@ pub fn attributes(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(out)
 }
 
-/// Makes the current directory the root of the mount namespace and lets go of the old one.
+/// Makes `new` the root of the mount namespace and lets go of the old one.
 ///
-/// `pivot_root(".", ".")` stacks the old root on the new one; nothing needs to be made for it.
-pub fn pivot_to_current_dir() -> Result<()> {
+/// `pivot_root(".", ".")` stacks the old root on the new one; nothing needs to be made for it. What is
+/// unmounted must not be unmounted on the host as well: where the old mounts are not known to be
+/// slaves or private, `propagation` makes them so first.
+pub fn pivot(new: BorrowedFd<'_>, propagation: Option<Propagation>) -> Result<()> {
+    let old = crate::file::open_dir("/")?;
+    crate::file::fchdir(new)?;
     rustix::process::pivot_root(".", ".").call("pivot_root")?;
-    // What is unmounted here must not be unmounted on the host as well.
-    set_propagation(Path::new("."), Propagation::Slave, true)?;
+    if propagation.is_some() {
+        set_attributes(old.as_fd(), Change::default(), propagation, true)?;
+    }
+    crate::file::fchdir(old.as_fd())?;
     detach(Path::new("."))?;
     rustix::process::chdir("/").named("chdir", || "/".to_owned())
 }

@@ -170,6 +170,29 @@ pub fn number(name: &str) -> Option<i32> {
     offset(rest).map(|n| 64 + n).filter(|n| (34..=64).contains(n))
 }
 
+/// What a signal says of the process that it ended, in the words of Go: `killed`, `segmentation fault`.
+pub fn describe(number: i32) -> String {
+    const WORDS: [&str; 15] = [
+        "hangup",
+        "interrupt",
+        "quit",
+        "illegal instruction",
+        "trace/breakpoint trap",
+        "aborted",
+        "bus error",
+        "floating point exception",
+        "killed",
+        "user defined signal 1",
+        "segmentation fault",
+        "user defined signal 2",
+        "broken pipe",
+        "alarm clock",
+        "terminated",
+    ];
+    let place = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+    place.and_then(|n| WORDS.get(n)).map_or_else(|| format!("signal {number}"), |word| (*word).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,11 +15,13 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
 #[derive(Clone, Debug)]
 pub struct Saved(Termios);
 
-/// Remembers the state of the terminal `fd` and puts it in raw mode.
+/// Remembers the state of the terminal `fd` and puts its input in raw mode. It still makes of a newline
+/// what its own settings say.
 pub fn make_raw(fd: BorrowedFd<'_>) -> Result<Saved> {
     let saved = rustix::termios::tcgetattr(fd).call("tcgetattr")?;
     let mut raw = saved.clone();
     raw.make_raw();
+    raw.output_modes.insert(OutputModes::OPOST);
     rustix::termios::tcsetattr(fd, OptionalActions::Now, &raw).call("tcsetattr")?;
     Ok(Saved(saved))
 }

@@ -51,9 +51,13 @@ fn undo_unless_kept(keep: bool, state: &crate::store::State, entry: crate::store
 
 /// The program runs: its `poststart` hooks are next. When one fails, the container goes.
 fn begun(plan: &Plan, container: Container) -> Result<Container> {
+    if plan.hooks.of(Stage::Poststart).is_empty() {
+        return Ok(container);
+    }
     let pid = container.made.child.pid;
     let state = hooks::state(&plan.id, "running", pid, &plan.bundle, &plan.annotations);
-    match hooks::run(&plan.hooks, Stage::Poststart, &state, DefaultEnv::Inherit) {
+    let run = |()| hooks::run(&plan.hooks, Stage::Poststart, &state, DefaultEnv::Inherit);
+    match container.made.wait_for_program().and_then(run) {
         Ok(()) => Ok(container),
         Err(error) => {
             let Container { made, state, entry, lock } = container;

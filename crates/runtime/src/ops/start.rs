@@ -9,7 +9,7 @@ use crate::{Context, Error, Kind, Result, store};
 /// `start`.
 pub fn start(ctx: &Context, id: &str) -> Result<()> {
     let entry = store::open(&ctx.root, id)?;
-    let lock = entry.lock()?;
+    let _lock = entry.lock()?;
     let state = entry.load()?;
     let wrong = |text: &str| Err(Error::new(Kind::State, text));
     match status::of(&state, &entry)? {
@@ -24,6 +24,11 @@ pub fn start(ctx: &Context, id: &str) -> Result<()> {
         .map_err(|errno| sys::Error { call: "write", args: "exec.fifo".to_owned(), errno })
         .on(|| "telling the container's first process to start".to_owned())?;
     entry.remove_fifo()?;
+    if state.hooks.of(Stage::Poststart).is_empty() {
+        return Ok(());
+    }
+    // Init holds the other end until its program is executed.
+    sys::process::poll([Some(fifo.as_fd())], -1)?;
     let pid = state.init.map_or(0, |init| init.pid);
     let hook_state = hooks::state(&state.id, "running", pid, &state.bundle, &state.annotations);
     let hooked = hooks::run(&state.hooks, Stage::Poststart, &hook_state, DefaultEnv::Inherit);
@@ -31,6 +36,5 @@ pub fn start(ctx: &Context, id: &str) -> Result<()> {
         // As in runc, a container whose start is not complete does not go on.
         super::kill::kill_all(&state)?;
     }
-    drop(lock);
     hooked
 }

@@ -161,7 +161,7 @@ fn run_one(hook: &oci::Hook, input: &[u8], env: DefaultEnv<'_>) -> Result<(), St
         return Ok(());
     }
     let how = match std::os::unix::process::ExitStatusExt::signal(&status) {
-        Some(signal) => format!("signal: {signal}"),
+        Some(number) => format!("signal: {}", sys::signal::describe(number)),
         None => format!("exit status {}", status.code().unwrap_or(-1)),
     };
     Err(format!("{how}, stdout: {stdout}, stderr: {stderr}"))

@@ -84,7 +84,11 @@ fn plan_one(
         faults.add(at, "mount field contains null byte");
     }
     if !destination.starts_with('/') {
-        log::warn!("mount destination {destination} is not absolute: it is taken as relative to /");
+        // runc's words: it is what those look for who depend on it.
+        log::warn!(
+            "mount destination {destination} is not absolute. \
+             Support for non-absolute mount destinations will be removed in a future release."
+        );
     }
     let path = sys::root::clean(Path::new(destination));
     if path.as_os_str().is_empty() {
@@ -188,6 +192,7 @@ fn change_bind(tree: BorrowedFd<'_>, options: &Options) -> Result<()> {
 }
 
 fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
+    let mode = if kind == "tmpfs" { covered_mode(mount, root)? } else { None };
     let target = match kind {
         "proc" | "sysfs" => open_plain_dir(mount, kind, root)?,
         _ => open_target(mount, root, false, None)?,
@@ -203,9 +208,7 @@ fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
     for flag in &mount.options.superblock {
         filesystem.flag(flag)?;
     }
-    if kind == "tmpfs" && !mount.options.data.iter().any(|(name, _)| name == "mode") {
-        // What it covers is a directory whose mode the image has chosen.
-        let mode = sys::file::stat_fd(target.as_fd())?.st_mode & 0o7777;
+    if let Some(mode) = mode {
         filesystem.set("mode", &format!("{mode:04o}"))?;
     }
     for (name, value) in &mount.options.data {
@@ -219,6 +222,19 @@ fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
         crate::rooms::copyup::init_copy(target.as_fd(), tree.as_fd())?;
     }
     finish(mount, tree.as_fd(), target.as_fd(), true)
+}
+
+/// The mode of the directory that a tmpfs covers: the image has chosen it, and the tmpfs takes it over,
+/// unless the config gives it another.
+fn covered_mode(mount: &Mount, root: &RootDir) -> Result<Option<u32>> {
+    if mount.options.data.iter().any(|(name, _)| name == "mode") {
+        return Ok(None);
+    }
+    match root.open_path(&mount.path) {
+        Ok(fd) => Ok(Some(sys::file::stat_fd(fd.as_fd())?.st_mode & 0o7777)),
+        Err(e) if e.errno == sys::Errno::NOENT => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn wrap_unknown_type(kind: &str, e: sys::Error) -> Error {
@@ -264,15 +280,13 @@ fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir) -> Result<()> {
 
 /// Attaches the mount and gives it what can only be given in place.
 fn finish(mount: &Mount, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, is_dir: bool) -> Result<()> {
-    sys::mount::attach(tree, target).map_err(|e| {
-        let error = Error::from(e);
-        if is_dir == target_is_dir(target) {
-            return error;
-        }
-        // The kernel says ENOTDIR for either way round.
+    if is_dir != target_is_dir(target) {
+        // The kernel would say EINVAL.
         let (from, to) = if is_dir { ("a directory", "a file") } else { ("a file", "a directory") };
-        error.hint(format!("the source is {from}, but {:?} is {to}", mount.destination))
-    })?;
+        let text = format!("move_mount: not a directory (the source is {from}, the destination {to})");
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    sys::mount::attach(tree, target)?;
     for (propagation, recursive) in &mount.options.propagation {
         sys::mount::set_attributes(tree, Change::default(), Some(*propagation), *recursive)?;
     }

@@ -162,8 +162,9 @@ pub fn init_enter(plan: &Plan, root: &RootDir) -> Result<()> {
 fn enter(plan: &Plan, root: &RootDir) -> Result<()> {
     match plan.jail {
         Jail::Pivot => {
-            sys::file::fchdir(root.as_fd())?;
-            Ok(sys::mount::pivot_to_current_dir()?)
+            // Without a word of the config, init_prepare has made slaves of all.
+            let old = plan.propagation.map(|_| Propagation::Slave);
+            Ok(sys::mount::pivot(root.as_fd(), old)?)
         }
         Jail::Move => {
             hide_pseudo_filesystems(&plan.path)?;
