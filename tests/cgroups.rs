@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::settings::{cgroup_roots, controller, unified};
+use crate::harness::settings::{cgroup_paths, cgroup_roots, controller, unified};
 use crate::harness::{Lab, Outcome, Skip, Value, json, tests};
 
 tests![
@@ -47,9 +47,9 @@ fn check(c: &crate::harness::Container, of: &str, v1: (&str, &str), v2: (&str, &
 fn process_is_in_its_cgroup_everywhere(lab: &Lab) -> Outcome {
     let c = lab.container(&["sleep", "100"]);
     c.up();
-    let lines = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
-    for line in lines.lines() {
-        assert!(line.ends_with(&format!(":/tare-test/{}", c.id)), "{line}");
+    let paths = cgroup_paths(c.pid());
+    for path in paths {
+        assert_eq!(path, format!("/tare-test/{}", c.id));
     }
     assert_eq!(c.cgroups().len(), cgroup_roots().len());
     Ok(())
@@ -59,8 +59,8 @@ fn missing_path_is_named_after_the_id(lab: &Lab) -> Outcome {
     let mut c = lab.container(&["sleep", "100"]);
     c.edit(|v| drop(v["linux"].as_object_mut().unwrap().remove("cgroupsPath")));
     c.up();
-    let lines = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
-    assert!(lines.lines().all(|l| l.ends_with(&format!("/{}", c.id))), "{lines}");
+    let paths = cgroup_paths(c.pid());
+    assert!(paths.iter().all(|p| p.ends_with(&format!("/{}", c.id))), "{paths:?}");
     c.delete(&["-f"]).ok();
     assert_eq!(lab.leaks(), [""; 0]);
     Ok(())
@@ -71,8 +71,8 @@ fn relative_path(lab: &Lab) -> Outcome {
     let name = format!("{}-rel", lab.name);
     c.edit(|v| v["linux"]["cgroupsPath"] = json!(name));
     c.up();
-    let lines = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
-    assert!(lines.lines().all(|l| l.ends_with(&format!("/{name}"))), "{lines}");
+    let paths = cgroup_paths(c.pid());
+    assert!(paths.iter().all(|p| p.ends_with(&format!("/{name}"))), "{paths:?}");
     c.delete(&["-f"]).ok();
     assert_eq!(lab.leaks(), [""; 0]);
     Ok(())

@@ -163,7 +163,7 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         what: "Warnings beside an error",
-        runc: "warning, error",
+        runc: "warning,…error",
         tare: "error",
         why: "A failed call writes exactly one line to a JSON log: some engines read the log as one object.",
         probe: |lab, runtime| {

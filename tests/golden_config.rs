@@ -174,7 +174,6 @@ fn linux() -> Vec<Row> {
         row("unknown sysctl", |v| v["linux"]["sysctl"] = json!({"net.bogus.x": "1"}), 1,
             &format!("{INIT}open sysctl net.bogus.x file: unsafe procfs detected: openat2 fsmount:fscontext:proc/./sys/net/bogus/x: no such file or directory"),
             Has("net.bogus.x")).newer(),
-        row("pids limit of one", |v| v["linux"]["resources"]["pids"] = json!({"limit": 1}), 0, "", Same),
         row("unknown propagation", |v| v["linux"]["rootfsPropagation"] = json!("bogus"), 1,
             "RT run failed: rootfsPropagation=bogus is not supported", Field("linux.rootfsPropagation")),
         row("hostname without its namespace", |v| without_namespace(v, "uts"), 1,

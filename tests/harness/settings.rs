@@ -96,6 +96,19 @@ pub fn cgroup_roots() -> Vec<PathBuf> {
     entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
 }
 
+/// The cgroups of a process, in the hierarchies that are mounted where the suite looks.
+pub fn cgroup_paths(pid: u64) -> Vec<String> {
+    let lines = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let mounted = |controllers: &str| match (controllers.split(',').next(), unified()) {
+        (Some(""), true) => true,
+        (Some(""), false) => Path::new("/sys/fs/cgroup/unified").exists(),
+        (Some(name), false) => Path::new("/sys/fs/cgroup").join(name.trim_start_matches("name=")).exists(),
+        _ => false,
+    };
+    let fields = lines.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    fields.filter(|(controllers, _)| mounted(controllers)).map(|(_, path)| path.to_owned()).collect()
+}
+
 /// The hierarchy that has `controller`, or the reason to ignore the test.
 pub fn controller(name: &str) -> Result<PathBuf, Skip> {
     let root = Path::new("/sys/fs/cgroup");
