@@ -248,18 +248,32 @@ fn leaves_fields(after: &[TokenTree]) -> bool {
     fields.ends_with(&[".".to_owned(), ".".to_owned()])
 }
 
-/// The lines from a function's `fn` to its last brace; 0 for one without a body.
+/// The lines from a function's `fn` to its last brace, where a table in brackets counts as one; 0 for one
+/// without a body.
 fn function_lines(tokens: &[TokenTree]) -> usize {
     for token in tokens {
         match token {
             TokenTree::Punct(end) if end.as_char() == ';' => return 0,
             TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => {
-                return body.span_close().end().line - tokens[0].span().start().line + 1;
+                let lines = body.span_close().end().line - tokens[0].span().start().line + 1;
+                return lines - table_lines(body.stream());
             }
             _ => {}
         }
     }
     0
+}
+
+/// The lines that tables take up beyond their first.
+fn table_lines(tokens: TokenStream) -> usize {
+    let of_token = |token| match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Bracket => {
+            group.span_close().end().line - group.span_open().start().line
+        }
+        TokenTree::Group(group) => table_lines(group.stream()),
+        _ => 0,
+    };
+    tokens.into_iter().map(of_token).sum()
 }
 
 #[cfg(test)]
@@ -359,6 +373,8 @@ mod tests {
             let source = format!("//! x\nimpl A {{\nfn f() -> [u8; 2] {{\n{body}}}\n}}\n");
             assert_eq!(texts("a/b.rs", &source).len(), findings, "{lines}");
         }
+        let table = format!("//! x\nfn f() {{\n[\n{}]\n}}\n", "1,\n".repeat(80));
+        assert_eq!(texts("a/b.rs", &table), [""; 0]);
         let declared = format!("//! x\ntrait A {{\nfn f();\nfn g() {{}}\n{}}}", "const B: u8;\n".repeat(80));
         assert_eq!(texts("a/b.rs", &declared), [""; 0]);
     }
