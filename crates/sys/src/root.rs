@@ -63,21 +63,17 @@ impl RootDir {
 
     /// Opens the directory `path`, making what is missing of it with `mode`.
     pub fn mkdir_all(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match self.open(path, flags, 0) {
-            Err(Error { errno: Errno::NOENT, .. }) => {}
-            other => return other,
+        let path = clean(path);
+        if path.as_os_str().is_empty() {
+            return self.open(Path::new("."), OFlags::PATH | OFlags::DIRECTORY, 0);
         }
-        let mut done = PathBuf::new();
-        let mut at = self.open(Path::new("."), flags, 0)?;
-        for name in clean(path).components() {
-            done.push(name);
-            at = match self.open(&done, flags, 0) {
-                Err(Error { errno: Errno::NOENT, .. }) => make_dir(at.as_fd(), Path::new(&name), mode)?,
-                other => other?,
-            };
+        match self.open(&path, OFlags::PATH | OFlags::DIRECTORY, 0) {
+            Err(Error { errno: Errno::NOENT, .. }) => {
+                let (dir, name) = self.parent(&path, mode)?;
+                make_dir(dir.as_fd(), name, mode)
+            }
+            other => other,
         }
-        Ok(at)
     }
 
     /// The directory above `path`, made if missing, and the last name in it.

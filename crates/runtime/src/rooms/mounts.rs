@@ -307,15 +307,20 @@ fn open_target(
     is_file: bool,
     source: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd> {
-    let missing =
+    let make =
         || if is_file { root.create_file(&mount.path, 0o644) } else { root.mkdir_all(&mount.path, 0o755) };
     let made = || format!("create mountpoint for {} mount", mount.destination);
-    let (target, inside) = match root.open_plain(&mount.path) {
+    let mut plain = root.open_plain(&mount.path);
+    if plain.as_ref().is_err_and(|e| e.errno == sys::Errno::NOENT) {
+        drop(make().on(made)?);
+        plain = root.open_plain(&mount.path);
+    }
+    let (target, inside) = match plain {
         Ok(fd) => (fd, mount.path.clone()),
         // Where no symlink was on the way, the path is what it says. Else the kernel knows where it led.
-        Err(e) if matches!(e.errno, sys::Errno::LOOP | sys::Errno::NOENT) => {
+        Err(e) if e.errno == sys::Errno::LOOP => {
             let fd = match root.open_path(&mount.path) {
-                Err(e) if e.errno == sys::Errno::NOENT => missing(),
+                Err(e) if e.errno == sys::Errno::NOENT => make(),
                 other => other,
             };
             let fd = fd.on(made)?;
