@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ const VERSION: u32 = 1;
 const STATE: &str = "state.json";
 /// Its one reader is the container's first process, which waits there for `start`.
 const FIFO: &str = "exec.fifo";
+/// How long a command waits for another that changes the same container.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What has to be known of a container when its runtime process is gone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -134,11 +137,18 @@ pub fn ids(root: &Path) -> Result<Option<Vec<String>>> {
 }
 
 impl Entry {
-    /// Waits for the right to change the container. It is gone when whoever had it has deleted it.
+    /// Waits for the right to change the container, but not for ever: its holder may hang in a hook. The
+    /// container is gone when whoever had the right has deleted it.
     pub fn lock(&self) -> Result<Lock> {
         let file =
             sys::file::open_at(self.dir.as_fd(), ".", sys::OFlags::RDONLY | sys::OFlags::DIRECTORY, 0)?;
-        sys::file::lock(file.as_fd())?;
+        let until = Instant::now() + PATIENCE;
+        while !sys::file::try_lock(file.as_fd()) {
+            if Instant::now() >= until {
+                return Err(Error::new(Kind::State, "another command is changing the container"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         if sys::file::stat_fd(file.as_fd())?.st_nlink == 0 {
             return Err(missing());
         }

@@ -244,12 +244,7 @@ pub fn is_plain(path: &Path) -> Result<bool> {
     }
 }
 
-/// Takes the lock of an open file or directory, waiting for whoever has it.
-pub fn lock(fd: BorrowedFd<'_>) -> Result<()> {
-    retry(|| rustix::fs::flock(fd, rustix::fs::FlockOperation::LockExclusive)).call("flock")
-}
-
-/// Takes the lock if nobody has it; false when somebody does.
+/// Takes the lock of an open file or directory (flock(2)) if nobody has it; false when somebody does.
 pub fn try_lock(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
 }
