@@ -1,6 +1,7 @@
 //! `create`: the container waits, its files are in place, and wrong calls are refused.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 
 use crate::harness::bundle::push;
 use crate::harness::{Lab, Outcome, eventually, json, tests};
@@ -10,6 +11,7 @@ tests![
     waits_until_start,
     pid_file_is_a_bare_integer,
     pid_file_is_relative_to_the_working_directory,
+    pidfd_socket_receives_the_process,
     takes_the_working_directory_as_bundle,
     follows_a_relative_bundle,
     refuses_an_id_that_exists,
@@ -81,6 +83,22 @@ fn pid_file_is_relative_to_the_working_directory(lab: &Lab) -> Outcome {
     let c = lab.container(&["sleep", "100"]);
     c.create(&["--pid-file", "relative.pid"]).ok();
     assert_eq!(fs::read_to_string(lab.dir.join("relative.pid")).unwrap(), c.pid().to_string());
+    Ok(())
+}
+
+fn pidfd_socket_receives_the_process(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 2)?;
+    for command in [&["create"][..], &["run", "--detach"]] {
+        let path = lab.next_file("pidfd.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let c = lab.container(&["sleep", "100"]);
+        let flags: Vec<&str> =
+            command[1..].iter().copied().chain(["--pidfd-socket", path.to_str().unwrap()]).collect();
+        c.with_bundle(command[0], &flags).ok();
+        let (fd, _) = crate::harness::pty::receive(&listener);
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+        assert!(info.contains(&format!("\nPid:\t{}\n", c.pid())), "{command:?}: {info}");
+    }
     Ok(())
 }
 
