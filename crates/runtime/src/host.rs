@@ -131,7 +131,7 @@ fn talk(plan: &Plan, made: &mut Made, console: Option<&OwnedFd>) -> Result<()> {
         match sync::hear_init(&made.sync)? {
             Some(FromInit::Console(master)) => match console {
                 Some(socket) => terminal::host_hand_over(socket.as_fd(), master.as_fd())?,
-                None => made.terminal = Some(master),
+                None => made.terminal = Some(terminal::host_serve(master)?),
             },
             Some(FromInit::RootfsReady) => {
                 let state =

@@ -52,7 +52,7 @@ impl Drop for Terminal {
 /// Passes signals, and between `master` and the caller's standard streams all bytes, until init ends.
 pub fn run(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) -> Result<Ended> {
     let signals = signal::descriptor(signal::ALL)?;
-    let mut pump = master.map(Pump::new).transpose()?;
+    let mut pump = master.map(Pump::new);
     resize(pump.as_ref(), terminal);
     loop {
         let [stdin, stdout, _] = sys::process::stdio();
@@ -121,16 +121,8 @@ struct Pump {
 }
 
 impl Pump {
-    fn new(master: OwnedFd) -> Result<Pump> {
-        sys::tty::keep_newlines(master.as_fd())?;
-        sys::file::set_nonblocking(master.as_fd())?;
-        Ok(Pump {
-            master,
-            to_container: Vec::new(),
-            to_caller: Vec::new(),
-            stdin_open: true,
-            master_open: true,
-        })
+    fn new(master: OwnedFd) -> Pump {
+        Pump { master, to_container: Vec::new(), to_caller: Vec::new(), stdin_open: true, master_open: true }
     }
 
     /// What to wait for: input and output of the caller, output and input of the container. Nothing is

@@ -44,6 +44,12 @@ pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     rustix::termios::tcsetwinsize(to, size).call("ioctl TIOCSWINSZ")
 }
 
+/// The rows and columns of a terminal, where it has any.
+pub fn size(fd: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(fd).ok()?;
+    (size.ws_row != 0 && size.ws_col != 0).then_some((size.ws_row, size.ws_col))
+}
+
 /// Sets the size of a terminal in characters.
 pub fn set_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()> {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

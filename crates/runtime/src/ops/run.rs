@@ -1,4 +1,6 @@
 //! `run`: create and start, and, unless detached, stay until the end.
+use std::os::fd::AsFd;
+
 use super::RunOptions;
 use super::create::{Container, make, prepare, undo};
 use crate::host::{self, Begin};
@@ -11,12 +13,15 @@ use crate::{Context, Result};
 /// `run`: returns the exit status for the caller to end with (0 when detached).
 pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
     let RunOptions { create, detach, keep, no_subreaper } = options;
-    let prepared = prepare(ctx, id, create, *detach)?;
+    let mut prepared = prepare(ctx, id, create, *detach)?;
     if *detach {
         let container = make(ctx, &prepared, Begin::AtOnce)?;
         return begun(&prepared.plan, container).map(|_| 0);
     }
     let caller = if prepared.plan.terminal.is_new() { Some(Terminal::find()?) } else { None };
+    if let Some(caller) = &caller {
+        prepared.plan.terminal.take_size(caller.as_fd());
+    }
     // From here on signals are the container's.
     signals::host_hold()?;
     if !no_subreaper {

@@ -48,6 +48,13 @@ pub fn plan(
 }
 
 impl Plan {
+    /// Begins with the size of the caller's terminal, which it is to follow.
+    pub fn take_size(&mut self, caller: BorrowedFd<'_>) {
+        if let (Plan::New { size, .. }, Some(given)) = (self, sys::tty::size(caller)) {
+            *size = Some(given);
+        }
+    }
+
     /// Whether the program gets a terminal of its own.
     pub fn is_new(&self) -> bool {
         *self != Plan::None
@@ -62,6 +69,13 @@ pub fn host_connect(plan: &Plan) -> Result<Option<OwnedFd>> {
         }
         _ => Ok(None),
     }
+}
+
+/// Makes the master ready to be served by the runtime, before anything is written to the terminal.
+pub fn host_serve(master: OwnedFd) -> Result<OwnedFd> {
+    sys::tty::keep_newlines(master.as_fd())?;
+    sys::file::set_nonblocking(master.as_fd())?;
+    Ok(master)
 }
 
 /// Hands the master over; the message is the name of the device, as engines expect one.
