@@ -6,7 +6,7 @@
 //! A number of 0 means "not set" where runc says so, which is nearly everywhere.
 use std::borrow::Cow;
 
-use oci::{Device, HugepageLimit, Pids, Resources};
+use oci::{BlockIo, Device, HugepageLimit, Network, Pids, Resources};
 use sys::bpf::Insn;
 
 use crate::devices::{self, Filter};
@@ -25,8 +25,8 @@ pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Re
         resources.unwrap_or(&absent);
     let mut plan = Planner { v2: layout == Layout::V2, writes: Vec::with_capacity(24), faults: Vec::new() };
     let present = [
-        ("linux.resources.blockIO", block_io.is_some()),
-        ("linux.resources.network", network.is_some()),
+        ("linux.resources.blockIO", block_io.as_ref().is_some_and(|io| asks_for_block_io(io.clone()))),
+        ("linux.resources.network", network.as_ref().is_some_and(|network| *network != Network::default())),
         ("linux.resources.rdma", !rdma.is_empty()),
     ];
     for (field, _) in present.iter().filter(|(_, present)| *present) {
@@ -55,6 +55,13 @@ pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Re
     } else {
         Err(plan.faults)
     }
+}
+
+/// Whether anything is asked for: a weight of 0, which Docker sends with every container, is not.
+fn asks_for_block_io(mut io: BlockIo) -> bool {
+    io.weight = io.weight.filter(|&weight| weight != 0);
+    io.leaf_weight = io.leaf_weight.filter(|&weight| weight != 0);
+    io != BlockIo::default()
 }
 
 /// A plan in the making.
@@ -241,12 +248,14 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        let json = r#"{"blockIO":{},"network":{},"rdma":{"mlx5":{}}}"#;
+        let json = r#"{"blockIO":{"weight":10},"network":{"classID":1},"rdma":{"mlx5":{}}}"#;
         let expected = ["blockIO", "network", "rdma"]
             .map(|name| format!("linux.resources.{name} is not supported yet (linux.resources.{name})"));
         assert_eq!(told(Layout::V1, json), expected);
         assert_eq!(told(Layout::V2, json), expected);
-        assert_eq!(told(Layout::V2, r#"{"rdma":{}}"#), [""; 0]);
+        for nothing in [r#"{"rdma":{}}"#, r#"{"blockIO":{"weight":0,"leafWeight":0},"network":{}}"#] {
+            assert_eq!(told(Layout::V2, nothing), [""; 0], "{nothing}");
+        }
     }
 
     #[test]
