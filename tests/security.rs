@@ -24,6 +24,7 @@ tests![
     cve_2019_16884_no_mount_over_proc,
     cve_2025_52565_console_is_a_symlink,
     cve_2025_52881_sysctl_through_a_symlink,
+    sysctl_with_dots_in_its_path,
     cve_2021_43784_a_long_config,
     masked_path_through_a_symlink_stays_inside,
     working_directory_through_a_symlink_stays_inside,
@@ -262,6 +263,17 @@ fn cve_2025_52881_sysctl_through_a_symlink(lab: &Lab) -> Outcome {
     c.edit(|v| v["linux"]["sysctl"] = json!({"kernel.shm_rmid_forced": "1"}));
     assert_eq!(c.run(&[]).ok(), "1\n");
     unchanged(&host);
+    Ok(())
+}
+
+/// By its first part it belongs to the network namespace, by its path to the host.
+fn sysctl_with_dots_in_its_path(lab: &Lab) -> Outcome {
+    // So that nothing happens to the host where the test fails.
+    let value = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    for key in ["net/../kernel/core_pattern", "net/ipv4/../../kernel/core_pattern"] {
+        let run = lab.run(&["true"], |v| v["linux"]["sysctl"] = json!({key: value.trim()}));
+        assert_ne!(run.code, 0, "{key}");
+    }
     Ok(())
 }
 

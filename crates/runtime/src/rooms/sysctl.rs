@@ -47,6 +47,10 @@ pub fn plan(
 }
 
 fn refuse(name: &str, namespaces: &namespaces::Plan, network: bool) -> Option<String> {
+    // `net/../kernel/core_pattern` would belong to the network by its name, and to the host by its path.
+    if path_of(name).split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Some(format!("sysctl {name:?} is no name of a parameter"));
+    }
     if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
         return (!namespaces.ipc.is_private())
             .then(|| format!("sysctl {name:?} is not allowed in the hosts ipc namespace"));
@@ -148,6 +152,12 @@ mod tests {
                     "sysctl \"kernel.hostname\" is not allowed as it conflicts with the OCI \"hostname\" field",
                 ),
             ),
+            (
+                "net/../kernel/core_pattern",
+                &all,
+                Err("sysctl \"net.//.kernel.core_pattern\" is no name of a parameter"),
+            ),
+            ("net..ipv4", &all, Err("sysctl \"net..ipv4\" is no name of a parameter")),
             ("vm.swappiness", &all, Err("sysctl \"vm.swappiness\" is not in a separate kernel namespace")),
             (
                 "kernel.shmmax",
