@@ -11,6 +11,7 @@ tests![
     waits_until_start,
     pid_file_is_a_bare_integer,
     pid_file_is_relative_to_the_working_directory,
+    pid_file_is_a_new_file,
     pidfd_socket_receives_the_process,
     takes_the_working_directory_as_bundle,
     follows_a_relative_bundle,
@@ -83,6 +84,16 @@ fn pid_file_is_relative_to_the_working_directory(lab: &Lab) -> Outcome {
     let c = lab.container(&["sleep", "100"]);
     c.create(&["--pid-file", "relative.pid"]).ok();
     assert_eq!(fs::read_to_string(lab.dir.join("relative.pid")).unwrap(), c.pid().to_string());
+    Ok(())
+}
+
+/// Somebody else may write where the pid file goes, and know its temporary name.
+fn pid_file_is_a_new_file(lab: &Lab) -> Outcome {
+    lab.not_runc("refuses when there is one")?;
+    let victim = lab.file("victim", "precious");
+    fs::hard_link(&victim, lab.dir.join(".planted.pid")).unwrap();
+    lab.container(&["sleep", "100"]).create(&["--pid-file", "planted.pid"]).ok();
+    assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
     Ok(())
 }
 

@@ -107,8 +107,15 @@ pub fn replace_at(dir: BorrowedFd<'_>, path: &Path, data: &[u8], mode: u32) -> R
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     let temporary = path.with_file_name(name);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-    let fd = open_at(dir, &temporary, flags, mode)?;
+    // A new file, and not one that somebody else has put there to own it, or to have another overwritten.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let fd = match open_at(dir, &temporary, flags, mode) {
+        Err(Error { errno: Errno::EXIST, .. }) => {
+            unlink_at(dir, &temporary)?;
+            open_at(dir, &temporary, flags, mode)
+        }
+        other => other,
+    }?;
     let written = write_fd(fd.as_fd(), data).named("write", || show(&temporary)).and_then(|()| {
         rustix::fs::renameat(dir, &temporary, dir, path)
             .named("rename", || format!("{} to {}", show(&temporary), show(path)))
