@@ -205,6 +205,10 @@ fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
     if !mount.source.is_empty() {
         filesystem.set("source", &mount.source)?;
     }
+    if attributes & attr::RDONLY != 0 && !matches!(kind, "proc" | "sysfs") {
+        // With the mount alone read-only, a disk would be opened, and its journal replayed, for writing.
+        filesystem.flag("ro")?;
+    }
     for flag in &mount.options.superblock {
         filesystem.flag(flag)?;
     }
