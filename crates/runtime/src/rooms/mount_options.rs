@@ -114,12 +114,18 @@ impl Options {
                 "idmap" | "ridmap" => self.idmap = true,
                 "" => {}
                 other if WITHOUT_EFFECT.contains(&other) => {}
-                other => self.data.push(match other.split_once('=') {
-                    Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-                    None => (other.to_owned(), None),
-                }),
+                // mount(2), which runc calls, takes all of them as one text with commas.
+                other if other.contains('"') => self.data.push(name_and_value(other)),
+                other => self.data.extend(other.split(',').filter(|o| !o.is_empty()).map(name_and_value)),
             }
         }
+    }
+}
+
+fn name_and_value(option: &str) -> (String, Option<String>) {
+    match option.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (option.to_owned(), None),
     }
 }
 
@@ -183,6 +189,8 @@ mod tests {
         assert_eq!(all.superblock, ["dirsync"]);
         assert!(all.copy_up);
         assert_eq!(all.data, [("mode".into(), Some("755".into())), ("newinstance".into(), None)]);
+        let one = parse(&["size=64k,mode=700".to_owned(), "context=\"a:c1,c2\"".to_owned()]);
+        assert_eq!(one.data.len(), 3, "{:?}", one.data);
     }
 
     #[test]
