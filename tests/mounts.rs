@@ -20,6 +20,9 @@ tests![
     bind_shows_mounts_below_only_when_recursive,
     bind_remount_keeps_the_flags_of_the_source,
     missing_destinations_are_made,
+    dangling_symlinks_lead_inside,
+    several_options_in_one_text,
+    read_only_file_systems_are_not_opened_for_writing,
     relative_source_is_in_the_bundle,
     order_is_that_of_the_config,
     propagation_of_one_mount,
@@ -258,6 +261,41 @@ fn missing_destinations_are_made(lab: &Lab) -> Outcome {
     c.edit(|v| mount(v, "/a/b/c", "tmpfs", "x", &["mode=755"]));
     assert_eq!(c.run(&[]).ok(), "directory 755 0\n".repeat(3));
     assert!(c.rootfs("a/b/c").is_dir(), "they are in the root file system");
+    Ok(())
+}
+
+/// `/etc/resolv.conf` of many images leads to a file that only a running system has.
+fn dangling_symlinks_lead_inside(lab: &Lab) -> Outcome {
+    let source = lab.file("source", "mounted");
+    let mut c = lab.container(&["sh", "-c", "cat /etc/resolv.conf; stat -c %t /run/lock/x /real/dir"]);
+    symlink("../run/resolve/stub.conf", c.rootfs("etc/resolv.conf")).unwrap();
+    fs::create_dir(c.rootfs("var")).unwrap();
+    symlink("/run/lock", c.rootfs("var/lock")).unwrap();
+    // The kernel resolves what is before the dots, which is a symlink itself.
+    fs::create_dir(c.rootfs("real")).unwrap();
+    fs::create_dir(c.rootfs("real/sub")).unwrap();
+    symlink("/real/sub", c.rootfs("link")).unwrap();
+    symlink("../dir", c.rootfs("real/sub/up")).unwrap();
+    c.edit(|v| {
+        mount(v, "/etc/resolv.conf", "bind", &source, &["bind"]);
+        mount(v, "/var/lock/x", "tmpfs", "x", &[]);
+        mount(v, "/link/up", "tmpfs", "x", &[]);
+    });
+    assert_eq!(c.run(&[]).ok(), "mounted0\n0\n");
+    assert!(c.rootfs("run/resolve/stub.conf").is_file() && c.rootfs("real/dir").is_dir());
+    Ok(())
+}
+
+fn several_options_in_one_text(lab: &Lab) -> Outcome {
+    let line = mount_at(lab, |v| mount(v, "/tmp", "tmpfs", "x", &["size=64k,mode=700"]), "/tmp");
+    let options = line.last().unwrap();
+    assert!(has(options, "size=64k") && has(options, "mode=700"), "{options}");
+    Ok(())
+}
+
+fn read_only_file_systems_are_not_opened_for_writing(lab: &Lab) -> Outcome {
+    let line = mount_at(lab, |v| mount(v, "/tmp", "ramfs", "x", &["ro"]), "/tmp");
+    assert!(has(line.last().unwrap(), "ro"), "{line:?}");
     Ok(())
 }
 

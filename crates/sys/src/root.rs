@@ -16,6 +16,9 @@ use crate::file::show;
 #[derive(Debug)]
 pub struct RootDir(OwnedFd);
 
+/// How many dangling symlinks are followed on one way; the kernel follows the others.
+const LINKS: u32 = 8;
+
 /// How often a look-up is tried again that lost a race against a rename (`EAGAIN`).
 const RACES: u32 = 128;
 
@@ -61,29 +64,41 @@ impl RootDir {
         self.open(path, OFlags::PATH | OFlags::NOFOLLOW, 0)
     }
 
-    /// Opens the directory `path`, making what is missing of it with `mode`.
+    /// Opens the directory `path`, making what is missing of it with `mode`. What a dangling symlink on
+    /// the way leads to is made inside the root: images have such links, `/var/run` among them.
     pub fn mkdir_all(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
-        let path = clean(path);
+        self.make_dirs(&clean(path), mode, LINKS)
+    }
+
+    fn make_dirs(&self, path: &Path, mode: u32, links: u32) -> Result<OwnedFd> {
         if path.as_os_str().is_empty() {
             return self.open(Path::new("."), OFlags::PATH | OFlags::DIRECTORY, 0);
         }
-        match self.open(&path, OFlags::PATH | OFlags::DIRECTORY, 0) {
-            Err(Error { errno: Errno::NOENT, .. }) => {
-                let (dir, name) = self.parent(&path, mode)?;
-                make_dir(dir.as_fd(), name, mode)
+        match self.open(path, OFlags::PATH | OFlags::DIRECTORY, 0) {
+            Err(Error { errno: Errno::NOENT, .. }) => {}
+            other => return other,
+        }
+        let (dir, name) = self.parent_of(path, mode, links)?;
+        match (make_dir(dir.as_fd(), name, mode), links.checked_sub(1)) {
+            (Err(error), Some(left)) if error.errno == Errno::NOTDIR => {
+                self.make_dirs(&beyond(dir.as_fd(), path, name).ok_or(error)?, mode, left)
             }
-            other => other,
+            (other, _) => other,
         }
     }
 
     /// The directory above `path`, made if missing, and the last name in it.
     pub fn parent<'a>(&self, path: &'a Path, mode: u32) -> Result<(OwnedFd, &'a Path)> {
+        self.parent_of(path, mode, LINKS)
+    }
+
+    fn parent_of<'a>(&self, path: &'a Path, mode: u32, links: u32) -> Result<(OwnedFd, &'a Path)> {
         let name = path.file_name().ok_or_else(|| Error {
             call: "openat2",
             args: format!("{}: it has no last name", show(path)),
             errno: Errno::INVAL,
         })?;
-        let dir = self.mkdir_all(path.parent().unwrap_or(Path::new("/")), mode)?;
+        let dir = self.make_dirs(path.parent().unwrap_or(Path::new("/")), mode, links)?;
         Ok((dir, Path::new(name)))
     }
 
@@ -96,6 +111,32 @@ impl RootDir {
         drop(made);
         open_child(dir.as_fd(), name)
     }
+
+    /// Like [`RootDir::create_file`], but where `path` is a dangling symlink the file is made where that
+    /// leads to, inside the root.
+    pub fn create_file_at_end(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
+        let mut path = path.to_owned();
+        let mut links = LINKS;
+        loop {
+            match self.create_file(&path, mode) {
+                Err(error) if error.errno == Errno::EXIST && links > 0 => {
+                    let (dir, name) = self.parent(&path, 0o755)?;
+                    path = beyond(dir.as_fd(), &path, name).ok_or(error)?;
+                    links -= 1;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Where the symlink `name` in `dir`, which is at `path`, leads to: a path for the kernel to resolve in
+/// the root, `..` included, since what is before it may be a symlink too. `None` if it is no symlink.
+fn beyond(dir: BorrowedFd<'_>, path: &Path, name: &Path) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let target = rustix::fs::readlinkat(dir, name, Vec::new()).ok()?;
+    let target = PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()));
+    Some(path.parent().unwrap_or(Path::new("/")).join(target))
 }
 
 impl AsFd for RootDir {
@@ -207,7 +248,14 @@ mod tests {
         assert_eq!(root.open_path(Path::new("out")).map(drop).map_err(|e| e.errno), Err(Errno::NOENT));
         drop(root.mkdir_all(Path::new("/../x/../y/z"), 0o755).expect("made inside"));
         assert!(root_path.join("y/z").is_dir() && !base.join("y").exists());
-        assert!(root.mkdir_all(Path::new("out/deep"), 0o755).is_err(), "a dangling link is not followed");
+        drop(root.mkdir_all(Path::new("out/deep"), 0o755).expect("made where the link leads in the root"));
+        assert!(root_path.join("outside/deep").is_dir() && !base.join("outside").exists());
+        std::os::unix::fs::symlink("../out/./file", root_path.join("y/link")).expect("a symlink");
+        drop(root.create_file_at_end(Path::new("y/link"), 0o644).expect("made where the link leads"));
+        assert!(root_path.join("outside/file").is_file());
+        std::os::unix::fs::symlink("loop", root_path.join("loop")).expect("a symlink");
+        assert!(root.mkdir_all(Path::new("loop/x"), 0o755).is_err());
+        assert!(root.create_file_at_end(Path::new("loop"), 0o644).is_err());
         std::fs::remove_dir_all(&base).expect("removal of what the test made");
     }
 }

@@ -311,8 +311,10 @@ fn open_target(
     is_file: bool,
     source: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd> {
-    let make =
-        || if is_file { root.create_file(&mount.path, 0o644) } else { root.mkdir_all(&mount.path, 0o755) };
+    let make = || match is_file {
+        true => root.create_file_at_end(&mount.path, 0o644),
+        false => root.mkdir_all(&mount.path, 0o755),
+    };
     let made = || format!("create mountpoint for {} mount", mount.destination);
     let mut plain = root.open_plain(&mount.path);
     if plain.as_ref().is_err_and(|e| e.errno == sys::Errno::NOENT) {
