@@ -1,12 +1,12 @@
 //! `hooks`: programs of the caller that run at six points of a container's life.
-use std::io::Write as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::faults::Faults;
 use crate::{Error, Kind, Result};
+use sys::process::For;
 
 /// When a hook runs, see "Lifecycle" in the specification's runtime.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,15 +140,11 @@ fn run_one(hook: &oci::Hook, input: &[u8], env: DefaultEnv<'_>) -> Result<(), St
         let errno = sys::Errno::from_io_error(&e).unwrap_or(sys::Errno::IO);
         format!("fork/exec {}: {}", hook.path, sys::errno_text(errno))
     })?;
-    // A state of some KiB fits in the pipe; a hook that does not read it is none of our business.
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input).ok();
-    }
     let deadline = hook
         .timeout
         .and_then(|t| u64::try_from(t).ok())
         .map(|t| (t, Instant::now() + Duration::from_secs(t)));
-    let output = collect(&mut child, deadline.map(|(_, at)| at));
+    let output = converse(&mut child, input, deadline.map(|(_, at)| at));
     let Some((stdout, stderr)) = output else {
         let group = i32::try_from(child.id()).unwrap_or(i32::MAX);
         sys::process::kill_group(group);
@@ -192,14 +188,25 @@ fn set_env(command: &mut Command, hook: &oci::Hook, default: DefaultEnv<'_>) {
 /// How much of a hook's output is kept for an error message.
 const OUTPUT: usize = 16 << 10;
 
-/// Reads both streams until they end, or returns `None` at the deadline. A process that the hook has
-/// left behind with a stream open does not keep the runtime once the hook itself is gone.
-fn collect(child: &mut std::process::Child, deadline: Option<Instant>) -> Option<(String, String)> {
-    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+/// Writes `input` and reads both streams until they end, or returns `None` at the deadline. A process
+/// that the hook has left behind with a stream open does not keep the runtime once the hook itself is
+/// gone; nor does a hook that leaves an input unread which is more than the pipe holds.
+fn converse(
+    child: &mut std::process::Child,
+    mut input: &[u8],
+    deadline: Option<Instant>,
+) -> Option<(String, String)> {
+    let (mut stdin, mut out, mut err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    if let Some(stdin) = &stdin {
+        sys::file::set_nonblocking(stdin.as_fd()).ok()?;
+    }
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let pidfd = sys::signal::open_process(i32::try_from(child.id()).unwrap_or(i32::MAX)).ok();
     let mut gone = false;
     while (out.is_some() || err.is_some()) || (!gone && pidfd.is_some()) {
+        if stdin.as_ref().is_some_and(|pipe| !has_more_to_write(pipe.as_fd(), &mut input)) {
+            stdin = None;
+        }
         let left = match deadline {
             _ if gone => 0,
             None => -1,
@@ -208,18 +215,21 @@ fn collect(child: &mut std::process::Child, deadline: Option<Instant>) -> Option
             }
         };
         let fds = [
-            out.as_ref().map(AsFd::as_fd),
-            err.as_ref().map(AsFd::as_fd),
-            pidfd.as_ref().filter(|_| !gone).map(AsFd::as_fd),
+            stdin.as_ref().map(|pipe| (pipe.as_fd(), For::Write)),
+            out.as_ref().map(|pipe| (pipe.as_fd(), For::Read)),
+            err.as_ref().map(|pipe| (pipe.as_fd(), For::Read)),
+            pidfd.as_ref().filter(|_| !gone).map(|pidfd| (pidfd.as_fd(), For::Read)),
         ];
-        let [read_out, read_err, ended] = sys::process::poll(fds, left).ok()?;
+        let [_, read_out, read_err, ended] = sys::process::poll_for(fds, left).ok()?;
         if read_out && !more(&mut out, &mut stdout) {
             out = None;
         }
         if read_err && !more(&mut err, &mut stderr) {
             err = None;
         }
-        if !read_out && !read_err && gone {
+        // What is left behind may write without end.
+        let full = |text: &Vec<u8>| text.len() >= OUTPUT;
+        if gone && (!read_out || full(&stdout)) && (!read_err || full(&stderr)) {
             break;
         }
         gone |= ended;
@@ -229,6 +239,16 @@ fn collect(child: &mut std::process::Child, deadline: Option<Instant>) -> Option
     }
     let text = |data: Vec<u8>| String::from_utf8_lossy(&data).into_owned();
     Some((text(stdout), text(stderr)))
+}
+
+/// Writes what there is room for; false when that was all, or nobody reads.
+fn has_more_to_write(pipe: BorrowedFd<'_>, data: &mut &[u8]) -> bool {
+    match sys::file::write_some(pipe, data) {
+        Ok(done) => *data = data.get(done..).unwrap_or(&[]),
+        Err(sys::Errno::AGAIN | sys::Errno::INTR) => {}
+        Err(_) => return false,
+    }
+    !data.is_empty()
 }
 
 /// Reads once; false when the stream has ended.
