@@ -14,6 +14,9 @@ tests![
     failures,
     failure_shows_its_output,
     timeout,
+    timeout_of_a_hook_that_does_not_read,
+    left_behind_writer_is_not_waited_for,
+    those_of_the_image_inherit_nothing,
     failed_hooks_leave_nothing,
     poststop_runs_although_another_fails,
 ];
@@ -232,5 +235,46 @@ fn poststop_runs_although_another_fails(lab: &Lab) -> Outcome {
     });
     assert_eq!(run.code, 1);
     assert!(file.exists());
+    Ok(())
+}
+
+/// A state that is more than a pipe holds.
+fn timeout_of_a_hook_that_does_not_read(lab: &Lab) -> Outcome {
+    let long = json!({"long": "x".repeat(200_000)});
+    let run = |hook: Value| {
+        lab.run(&["true"], |v| {
+            v["annotations"] = long.clone();
+            v["hooks"]["createRuntime"] = json!([hook]);
+        })
+    };
+    run(json!({"path": "/bin/sleep", "args": ["sleep", "50"], "timeout": 1}))
+        .fails_with("hook ran past specified timeout of 1.0s");
+    run(json!({"path": "/bin/true"})).ok();
+    let file = lab.dir.join("state.size");
+    run(shell(&format!("wc -c > {}", file.display()))).ok();
+    assert!(fs::read_to_string(file).unwrap().trim().parse::<u32>().unwrap() > 200_000);
+    Ok(())
+}
+
+fn left_behind_writer_is_not_waited_for(lab: &Lab) -> Outcome {
+    lab.not_runc("waits for it")?;
+    lab.run(&["true"], |v| v["hooks"]["createRuntime"] = json!([shell("yes & exit 0")])).ok();
+    Ok(())
+}
+
+/// startContainer hooks are found in the image.
+fn those_of_the_image_inherit_nothing(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["cat", "/tmp/open"]);
+    c.edit(|v| {
+        v["root"]["readonly"] = json!(false);
+        v["hooks"]["startContainer"] = json!([shell("ls /proc/$$/fd > /tmp/open")]);
+    });
+    let log = lab.next_file("log");
+    let call = lab.command(&c.runtime, &log);
+    let mut sh = lab.clean(std::process::Command::new(&lab.settings.busybox));
+    sh.args(["sh", "-c", "exec \"$@\" 9</", "sh"]).arg(call.get_program()).args(call.get_args());
+    sh.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    let run = lab.collect(&lab.tare, sh, &log);
+    assert!(!run.ok().lines().any(|fd| fd == "9"), "the caller's file: {}", run.out);
     Ok(())
 }

@@ -167,10 +167,11 @@ fn finish(context: &Context<'_>, prepared: &Prepared) -> Result<Infallible> {
         // Open for writing too, so this ends with a byte of `start` and with nothing else.
         sys::file::read_byte(fifo.as_fd())?;
     }
+    // Hooks of this stage are programs of the image.
+    fds::init_close_others(plan.fds)?;
     let state = hooks::state(&plan.id, "created", sys::process::id(), &plan.bundle, &plan.annotations);
     hooks::run(&plan.hooks, Stage::StartContainer, &state, DefaultEnv::Only(&prepared.env))?;
     signals::init_reset()?;
-    fds::init_close_others(plan.fds)?;
     let errno = sys::process::execve(&prepared.program, &plan.process.args, &prepared.env);
     let program = prepared.program.to_string_lossy();
     Err(Error::new(Kind::Exec, format!("exec {program}: {}", sys::errno_text(errno))))
