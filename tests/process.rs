@@ -12,7 +12,9 @@ tests![
     supplementary_groups_are_only_the_given,
     environment_is_exact,
     home_comes_from_passwd,
+    home_is_found_with_few_files,
     arguments_are_found_on_path,
+    an_empty_path_is_no_directory,
     faults_of_the_executable,
     working_directory,
     missing_working_directory_is_made,
@@ -434,5 +436,22 @@ fn sysctl(lab: &Lab) -> Outcome {
 fn processes_of_init_are_reaped_elsewhere(lab: &Lab) -> Outcome {
     lab.run(&["sh", "-c", "sleep 100 & sleep 100 & exit 0"], |_| ()).ok();
     assert_eq!(lab.leaks(), [""; 0]);
+    Ok(())
+}
+
+fn home_is_found_with_few_files(lab: &Lab) -> Outcome {
+    lab.not_runc("opens more files itself")?;
+    let few = json!([{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 3}]);
+    assert_eq!(lab.inside(|v| v["process"]["rlimits"] = few, "echo $HOME"), "/root");
+    Ok(())
+}
+
+fn an_empty_path_is_no_directory(lab: &Lab) -> Outcome {
+    for env in [json!([]), json!(["PATH="])] {
+        let mut c = lab.container(&["here"]);
+        write_executable(&c.rootfs("here"), "#!/bin/sh\n");
+        c.edit(|v| v["process"]["env"] = env.clone());
+        c.run(&[]).fails_with("exec: \"here\": executable file not found in $PATH");
+    }
     Ok(())
 }

@@ -121,6 +121,8 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     sched::init_apply(&plan.sched)?;
     memory_policy::init_apply(&plan.memory_policy)?;
     personality::init_apply(plan.personality)?;
+    // From here on the limits may be too low to open a file.
+    let env = process::init_env(&plan.process, plan.privileges.uid);
     rlimits::init_apply(&plan.rlimits)?;
     privileges::init_drop_bounding(&plan.privileges)?;
     // First with the rights of the runtime, which may see directories that the user may not.
@@ -133,7 +135,6 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     process::init_verify_cwd()?;
     privileges::init_set_capabilities(&plan.privileges)?;
     sys::cred::set_umask(plan.privileges.umask);
-    let env = process::init_env(&plan.process, plan.privileges.uid);
     let program = process::init_find_program(&plan.process)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
     Ok(match hear(sync)? {

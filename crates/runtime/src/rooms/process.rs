@@ -168,7 +168,8 @@ pub fn init_find_program(plan: &Plan) -> Result<CString> {
             Err(Refusal::NotExecutable) => Err(refuse("permission denied")),
         };
     }
-    for dir in plan.search.split(':').filter(|_| !text.is_empty()) {
+    // An empty PATH is a list of none, an empty name in it is the working directory: so it is in Go.
+    for dir in plan.search.split(':').filter(|_| !text.is_empty() && !plan.search.is_empty()) {
         let path = Path::new(if dir.is_empty() { "." } else { dir }).join(text.as_ref());
         if check_program(&path).is_ok() {
             if !path.is_absolute() {
