@@ -91,6 +91,7 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     oom::init_apply(plan.oom)?;
     // These are written through the host's procfs, which is out of sight after the change of root.
     sysctl::init_apply(&plan.sysctl)?;
+    namespaces::init_join_mount(context.joins)?;
 
     let root = rootfs::init_prepare(&plan.rootfs)?;
     mounts::init_mount(&plan.mounts, &root)?;

@@ -82,8 +82,9 @@ pub fn plan(list: &[oci::Namespace], faults: &mut Faults) -> Plan {
 pub struct Joins {
     /// The PID namespace, which only a later child can be in.
     pub pid: Option<OwnedFd>,
-    /// The others with their flags, in the order in which they are joined: the mount namespace is
-    /// last, so that nothing is looked up in it before the rest is in place.
+    /// The mount namespace.
+    pub mount: Option<OwnedFd>,
+    /// The others with their flags.
     pub others: Vec<(u64, OwnedFd)>,
 }
 
@@ -95,14 +96,13 @@ pub fn host_open(plan: &Plan) -> Result<Joins> {
         }
         Namespace::Inherit | Namespace::New => Ok(None),
     };
-    let mut joins = Joins { pid: open(&plan.pid)?, others: Vec::new() };
+    let mut joins = Joins { pid: open(&plan.pid)?, mount: open(&plan.mount)?, others: Vec::new() };
     for (kind, namespace) in [
         (flag::NET, &plan.network),
         (flag::IPC, &plan.ipc),
         (flag::UTS, &plan.uts),
         (flag::TIME, &plan.time),
         (flag::CGROUP, &plan.cgroup),
-        (flag::MOUNT, &plan.mount),
     ] {
         if let Some(fd) = open(namespace)? {
             joins.others.push((kind, fd));
@@ -111,12 +111,19 @@ pub fn host_open(plan: &Plan) -> Result<Joins> {
     Ok(joins)
 }
 
-/// Joins all but the PID namespace.
+/// Joins all but the PID and the mount namespace.
 pub fn init_join(joins: &Joins) -> Result<()> {
-    for (kind, fd) in &joins.others {
-        sys::ns::enter(fd.as_fd(), *kind).on(|| "joining a namespace of linux.namespaces".to_owned())?;
-    }
-    Ok(())
+    joins.others.iter().try_for_each(|(kind, fd)| enter(fd, *kind))
+}
+
+/// Joins the mount namespace. From here on every path is one of its mounts, procfs included, and these
+/// belong to whoever made it.
+pub fn init_join_mount(joins: &Joins) -> Result<()> {
+    joins.mount.as_ref().map_or(Ok(()), |fd| enter(fd, flag::MOUNT))
+}
+
+fn enter(fd: &OwnedFd, kind: u64) -> Result<()> {
+    sys::ns::enter(fd.as_fd(), kind).on(|| "joining a namespace of linux.namespaces".to_owned())
 }
 
 /// Makes the new cgroup namespace: its root is the cgroup that init is in by now.
