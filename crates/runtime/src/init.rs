@@ -104,7 +104,7 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     }
     create_container_hooks(plan, &root)?;
     process::init_make_cwd(&plan.process, &root)?;
-    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root)? {
+    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root, &plan.namespaces.mount)? {
         sync::tell_runtime(sync, &FromInit::Console(master))?;
         terminal::init_use(&slave)?;
     }

@@ -3,6 +3,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::On;
+use crate::rooms::namespaces::Namespace;
 use crate::{Error, Kind, Result};
 use sys::root::RootDir;
 
@@ -83,11 +84,12 @@ pub fn host_hand_over(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<
     sys::sock::send(socket, b"/dev/ptmx", Some(master)).on(|| "--console-socket".to_owned())
 }
 
-/// Opens a terminal of the container's own devpts and puts it on `/dev/console`. Returns the two ends.
+/// Opens a terminal of the container's own devpts and puts it on `/dev/console`, unless the mounts are
+/// the host's, where it would stay. Returns the two ends.
 ///
 /// Neither end is opened by a path that the image could have replaced (CVE-2025-52565): the master
 /// must be on a devpts, and the slave comes from the master itself.
-pub fn init_open(plan: &Plan, root: &RootDir) -> Result<Option<(OwnedFd, OwnedFd)>> {
+pub fn init_open(plan: &Plan, root: &RootDir, mounts: &Namespace) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Plan::New { size, .. } = plan else { return Ok(None) };
     let failed = || "opening the terminal (process.terminal)".to_owned();
     let device = root.open_path(Path::new("dev/pts/ptmx")).map_err(|e| {
@@ -104,6 +106,9 @@ pub fn init_open(plan: &Plan, root: &RootDir) -> Result<Option<(OwnedFd, OwnedFd
     let slave = sys::tty::peer(master.as_fd()).on(failed)?;
     if let Some((rows, columns)) = size {
         sys::tty::set_size(master.as_fd(), *rows, *columns).on(failed)?;
+    }
+    if !mounts.is_private() {
+        return Ok(Some((master, slave)));
     }
     let place = match root.create_file(Path::new("dev/console"), 0o600) {
         Err(e) if e.errno == sys::Errno::EXIST => root.open_nofollow(Path::new("dev/console")),
