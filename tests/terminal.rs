@@ -17,6 +17,8 @@ tests![
     settings_come_back_when_the_container_is_killed,
     settings_come_back_when_create_fails,
     much_output_arrives,
+    signals_pass_while_nobody_reads,
+    host_mounts_get_no_console,
     console_is_the_terminal,
     console_socket_receives_the_master,
     console_socket_with_run_detached,
@@ -254,5 +256,58 @@ fn a_wrong_socket_is_refused(lab: &Lab) -> Outcome {
         assert_eq!((create.code, create.errors().len()), (1, 1), "{path}: {}", create.err);
         assert_eq!(lab.leaks(), [""; 0]);
     }
+    Ok(())
+}
+
+/// Whoever reads the output of `run` has stopped: the container must still be reachable.
+fn signals_pass_while_nobody_reads(lab: &Lab) -> Outcome {
+    let terminal = Terminal::open();
+    let mut c = lab.container(&["sh", "-c", "trap 'exit 9' TERM; while :; do echo 0123456789; done"]);
+    c.edit(interactive);
+    let mut command = lab.command(&c.runtime, &lab.next_file("log"));
+    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    let (reader, writer) = std::io::pipe().unwrap();
+    command.stdin(terminal.slave.try_clone().unwrap()).stderr(terminal.slave.try_clone().unwrap());
+    let child = command.stdout(writer).spawn().unwrap();
+    drop(command);
+    let waiting = || rustix::io::ioctl_fionread(&reader).unwrap();
+    // How much a pipe holds depends on how it was written.
+    let mut last = 0;
+    eventually("a full pipe", || {
+        let before = std::mem::replace(&mut last, waiting());
+        (last > 4096 && last == before).then_some(())
+    });
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    c.wait_for("stopped");
+    drop(reader);
+    assert_eq!(wait(child), 9);
+    Ok(())
+}
+
+/// Without a mount namespace it would stay there when the container is gone.
+fn host_mounts_get_no_console(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["true"]);
+    c.edit(|v| {
+        interactive(v);
+        crate::harness::bundle::without_namespace(v, "mount");
+        v["mounts"] = json!([]);
+        v["linux"]["maskedPaths"] = json!([]);
+        v["linux"]["readonlyPaths"] = json!([]);
+        v["root"]["readonly"] = json!(false);
+    });
+    let pts = c.rootfs("dev/pts");
+    std::fs::create_dir(&pts).unwrap();
+    let busybox = |args: &[&str]| {
+        let mut command = std::process::Command::new(&lab.settings.busybox);
+        assert!(command.args(args).arg(&pts).status().unwrap().success());
+    };
+    busybox(&["mount", "-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts"]);
+    let terminal = Terminal::open();
+    let mut command = lab.command(&c.runtime, &lab.next_file("log"));
+    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    wait(terminal.spawn(lab, &command));
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    busybox(&["umount"]);
+    assert!(!table.contains(c.rootfs("dev/console").to_str().unwrap()), "left on the host");
     Ok(())
 }

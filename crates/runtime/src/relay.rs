@@ -58,10 +58,10 @@ pub fn run(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) 
         let [stdin, stdout, _] = sys::process::stdio();
         let (input, output, from, to) =
             pump.as_ref().map_or((None, None, None, None), |p| p.wants(stdin, stdout));
-        let [signalled, input, _, from, _] =
+        let [signalled, input, output, from, _] =
             sys::process::poll_for([Some((signals.as_fd(), For::Read)), input, output, from, to], -1)?;
         if let Some(pump) = &mut pump {
-            pump.step(stdin, stdout, input, from)?;
+            pump.step((stdin, input), (stdout, output), from)?;
         }
         while signalled && let Some(number) = signal::next(signals.as_fd())? {
             match number {
@@ -141,7 +141,13 @@ impl Pump {
         )
     }
 
-    fn step(&mut self, stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, input: bool, from: bool) -> Result<()> {
+    /// Moves what can be moved now. The caller's streams come with whether they are ready.
+    fn step(
+        &mut self,
+        (stdin, input): (BorrowedFd<'_>, bool),
+        (stdout, output): (BorrowedFd<'_>, bool),
+        from: bool,
+    ) -> Result<()> {
         if input {
             // A caller whose input has ended leaves the container's terminal open, as runc does.
             self.stdin_open = read_some(stdin, &mut self.to_container)?;
@@ -152,7 +158,7 @@ impl Pump {
         if !self.to_container.is_empty() {
             write_some(self.master.as_fd(), &mut self.to_container);
         }
-        if !self.to_caller.is_empty() {
+        if output {
             write_some(stdout, &mut self.to_caller);
         }
         Ok(())
@@ -186,9 +192,14 @@ fn read_some(fd: BorrowedFd<'_>, into: &mut Vec<u8>) -> Result<bool> {
     }
 }
 
+/// So much fits in a pipe that is ready (`PIPE_BUF`). The caller's streams are as it left them, and a
+/// write of more would wait in the kernel, with signals unheard.
+const READY: usize = 4096;
+
 /// Writes what can be written now; false, and all is dropped, when nobody reads any more.
 fn write_some(fd: BorrowedFd<'_>, data: &mut Vec<u8>) -> bool {
-    match sys::file::write_some(fd, data) {
+    let ready = data.get(..READY).unwrap_or(data);
+    match sys::file::write_some(fd, ready) {
         Ok(done) => drop(data.drain(..done)),
         Err(sys::Errno::AGAIN | sys::Errno::INTR) => {}
         Err(_) => {
