@@ -13,6 +13,7 @@ tests![
     force_of_a_missing_one_is_silent,
     flag_may_follow_the_id,
     force_kills_processes_without_init,
+    force_removes_an_unreadable_state,
     refuses_unknown,
 ];
 
@@ -90,5 +91,20 @@ fn force_kills_processes_without_init(lab: &Lab) -> Outcome {
 
 fn refuses_unknown(lab: &Lab) -> Outcome {
     lab.call(&["delete", "nope"]).fails(1, "container does not exist");
+    Ok(())
+}
+
+/// As a disk may leave it after a power failure.
+fn force_removes_an_unreadable_state(lab: &Lab) -> Outcome {
+    lab.not_runc("refuses")?;
+    for content in ["", "{\"version\": 1, \"id\": \"x"] {
+        let dir = lab.root().join(format!("{}-lost", lab.name));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("state.json"), content).unwrap();
+        let id = dir.file_name().unwrap().to_str().unwrap();
+        lab.call(&["delete", id]).fails_with("state.json: ");
+        lab.call(&["delete", "--force", id]).ok();
+        assert!(!dir.exists());
+    }
     Ok(())
 }

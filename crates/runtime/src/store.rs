@@ -45,6 +45,12 @@ pub struct State {
     pub hooks: crate::rooms::hooks::Plan,
 }
 
+/// The part of the state that is in every version of it.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 /// A process, told apart from a later one with the same number by its start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Init {
@@ -101,11 +107,16 @@ pub fn create(root: &Path, id: &str) -> Result<(Entry, Lock)> {
     sys::file::mkdir_all(root, 0o700)?;
     let path = root.join(id);
     sys::file::mkdir_at(sys::file::CWD, &path, 0o711).map_err(|e| match e.errno {
-        sys::Errno::EXIST => Error::new(Kind::Exists, "container with given ID already exists"),
+        sys::Errno::EXIST => exists(),
         _ => e.into(),
     })?;
     let entry = Entry { dir: sys::file::open_dir(&path)?, path };
     let lock = entry.lock()?;
+    // Until the lock is held, another command can have deleted the directory, and a third one have made
+    // a container of this name.
+    if sys::file::open_at(entry.dir.as_fd(), STATE, sys::OFlags::PATH, 0).is_ok() {
+        return Err(exists());
+    }
     Ok((entry, lock))
 }
 
@@ -114,10 +125,15 @@ pub fn open(root: &Path, id: &str) -> Result<Entry> {
     check_id(id)?;
     let path = root.join(id);
     let dir = sys::file::open_dir(&path).map_err(|e| match e.errno {
-        sys::Errno::NOENT => missing(),
+        // A file in the root is no container.
+        sys::Errno::NOENT | sys::Errno::NOTDIR => missing(),
         _ => e.into(),
     })?;
     Ok(Entry { dir, path })
+}
+
+fn exists() -> Error {
+    Error::new(Kind::Exists, "container with given ID already exists")
 }
 
 fn missing() -> Error {
@@ -162,20 +178,24 @@ impl Entry {
     }
 
     /// Reads the state. A container without one is as none: its `create` was killed at the very start.
+    /// One that makes no sense is [`Kind::Invalid`].
     pub fn load(&self) -> Result<State> {
         let data = sys::file::read_at(self.dir.as_fd(), STATE, 16 << 20).map_err(|e| match e.errno {
             sys::Errno::NOENT => missing(),
             _ => e.into(),
         })?;
-        let bad = |why: String| {
-            let text = format!("{}: {why}", self.path.join(STATE).display());
-            Error::new(Kind::System, text).hint("`delete --force` removes what is left of the container")
-        };
-        let state: State = serde_json::from_slice(&data).map_err(|e| bad(e.to_string()))?;
-        if state.version != VERSION {
-            return Err(bad(format!("version {} is not one that this program knows", state.version)));
+        let path = self.path.join(STATE);
+        // First, as another version may have other fields.
+        if let Ok(Version { version }) = serde_json::from_slice(&data)
+            && version != VERSION
+        {
+            let text = format!("{}: version {version} is not one that this program knows", path.display());
+            return Err(Error::new(Kind::Unsupported, text));
         }
-        Ok(state)
+        serde_json::from_slice(&data).map_err(|e| {
+            Error::new(Kind::Invalid, format!("{}: {e}", path.display()))
+                .hint("`delete --force` removes the directory, and nothing else that the container may have")
+        })
     }
 
     /// Replaces the state. The lock is asked for, not used: only its holder may do this.

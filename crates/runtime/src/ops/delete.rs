@@ -28,6 +28,11 @@ fn remove(ctx: &Context, id: &str, force: bool) -> Result<()> {
             entry.remove(lock)?;
             return Err(e);
         }
+        // A disk has lost it. It is never half written, but it may be gone with the power.
+        Err(e) if force && e.kind == Kind::Invalid => {
+            log::warn!("{e}: only the directory is removed");
+            return entry.remove(lock);
+        }
         Err(e) => return Err(e),
     };
     match status::of(&state, &entry)? {
