@@ -10,6 +10,7 @@ use crate::harness::{Lab, Outcome, Output, Runtime, Value, json, tests};
 tests![
     user_groups_and_umask,
     supplementary_groups_are_only_the_given,
+    no_id_is_refused,
     environment_is_exact,
     home_comes_from_passwd,
     home_is_found_with_few_files,
@@ -453,5 +454,16 @@ fn an_empty_path_is_no_directory(lab: &Lab) -> Outcome {
         c.edit(|v| v["process"]["env"] = env.clone());
         c.run(&[]).fails_with("exec: \"here\": executable file not found in $PATH");
     }
+    Ok(())
+}
+
+/// The number that the kernel takes for "leave it".
+fn no_id_is_refused(lab: &Lab) -> Outcome {
+    lab.not_runc("takes it, or has other words")?;
+    let none = json!(4_294_967_295_u32);
+    let run = lab.run(&["true"], |v| v["process"]["user"]["additionalGids"] = json!([1, none]));
+    run.fails_with("(process.user.additionalGids[1])");
+    let device = json!([{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "uid": none}]);
+    lab.run(&["true"], |v| v["linux"]["devices"] = device).fails_with("(linux.devices[0].uid)");
     Ok(())
 }

@@ -180,6 +180,12 @@ fn cve_2026_41579_dev_is_a_symlink(lab: &Lab) -> Outcome {
         });
         c.run(&[]);
         unchanged(&host);
+        // A volume at the end of the symlink, over what is mounted at /dev.
+        fs::remove_file(c.rootfs("dev")).unwrap();
+        symlink("/volume", c.rootfs("dev")).unwrap();
+        c.edit(|v| mount(v, "/volume", "bind", &host, &["bind"]));
+        c.run(&[]);
+        unchanged(&host);
     }
     Ok(())
 }

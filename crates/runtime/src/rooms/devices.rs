@@ -1,5 +1,5 @@
 //! `linux.devices` and the devices that every container has; the links of `/dev`.
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::On;
@@ -73,6 +73,11 @@ fn plan_node(index: usize, raw: &oci::Device, faults: &mut Faults) -> Option<Nod
         faults.add(format!("{at}.path"), format!("device path {path:?} is not valid"));
         return None;
     }
+    for (field, id) in [("uid", uid), ("gid", gid)] {
+        if *id == Some(u32::MAX) {
+            faults.add(format!("{at}.{field}"), "id 4294967295 stands for no id at all");
+        }
+    }
     let mode = file_mode.unwrap_or(0o666) & 0o7777;
     Some(Node { path: clean, kind, number, mode, owner: (uid.unwrap_or(0), gid.unwrap_or(0)) })
 }
@@ -82,13 +87,21 @@ pub fn init_make(plan: &Plan, root: &RootDir) -> Result<()> {
     if !plan.links {
         return Ok(());
     }
-    let dev =
-        root.mkdir_all(Path::new("dev"), 0o755).on(|| "error creating device nodes: /dev".to_owned())?;
+    let dev = open_dev(root).on(|| "error creating device nodes: /dev".to_owned())?;
     for node in &plan.nodes {
         make(node, root, dev.as_fd())
             .map_err(|e| e.context(format!("error creating device nodes: /{}", node.path.display())))?;
     }
     make_links(dev.as_fd())
+}
+
+/// The directory `/dev` itself: a symlink of the image could lead to a volume of the host, in which the
+/// nodes would stay (CVE-2026-41579).
+fn open_dev(root: &RootDir) -> Result<OwnedFd, sys::Error> {
+    match root.open_plain(Path::new("dev")) {
+        Err(e) if e.errno == sys::Errno::NOENT => root.mkdir_all(Path::new("dev"), 0o755),
+        other => other,
+    }
 }
 
 fn make(node: &Node, root: &RootDir, dev: BorrowedFd<'_>) -> Result<()> {

@@ -73,9 +73,10 @@ pub fn plan(
     faults: &mut Faults,
 ) -> Plan {
     let oci::User { uid, gid, umask, additional_gids } = user;
-    for (at, id) in [("process.user.uid", *uid), ("process.user.gid", *gid)] {
+    let groups = (0..).zip(additional_gids).map(|(n, id): (u32, _)| (format!("additionalGids[{n}]"), *id));
+    for (at, id) in [("uid".to_owned(), *uid), ("gid".to_owned(), *gid)].into_iter().chain(groups) {
         if id == u32::MAX {
-            faults.add(at, "id 4294967295 stands for no id at all");
+            faults.add(format!("process.user.{at}"), "id 4294967295 stands for no id at all");
         }
     }
     Plan {
