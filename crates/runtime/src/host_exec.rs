@@ -162,7 +162,7 @@ fn talk(started: &mut Started, sync: &OwnedFd, console: Option<&OwnedFd>) -> Res
         match sync::hear_init(sync)? {
             Some(FromInit::Console(master)) => match console {
                 Some(socket) => terminal::host_hand_over(socket.as_fd(), master.as_fd())?,
-                None => started.terminal = Some(master),
+                None => started.terminal = Some(terminal::host_serve(master)?),
             },
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(start_failed(error)),

@@ -9,8 +9,8 @@ use crate::facts::HostFacts;
 use crate::faults::Faults;
 use crate::ops::CreateOptions;
 use crate::rooms::{
-    affinity, cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, oom, personality,
-    privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
+    affinity, cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, oom,
+    personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
 };
 use crate::{Error, Kind, Result};
 

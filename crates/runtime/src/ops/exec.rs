@@ -1,4 +1,5 @@
 //! `exec`: one more process in a container.
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::On;
@@ -69,12 +70,15 @@ pub fn exec(ctx: &Context, id: &str, options: &ExecOptions) -> Result<i32> {
     let pid_file = options.pid_file.as_ref().map(absolute).transpose()?;
     let console_socket = options.console_socket.as_ref().map(absolute).transpose()?;
     let pidfd_socket = options.pidfd_socket.as_ref().map(absolute).transpose()?;
-    let plan = plan(ctx, &state, options, console_socket.as_deref())?;
+    let mut plan = plan(ctx, &state, options, console_socket.as_deref())?;
     let handles = Handles { pid_file: pid_file.as_deref(), pidfd_socket: pidfd_socket.as_deref() };
     if options.detach {
         return host_exec::start(&plan, &state, init, handles).map(|_| 0);
     }
     let caller = if plan.terminal.is_new() { Some(Terminal::find()?) } else { None };
+    if let Some(caller) = &caller {
+        plan.terminal.take_size(caller.as_fd());
+    }
     signals::host_hold()?;
     let mut started = host_exec::start(&plan, &state, init, handles)?;
     let terminal = caller.map(Terminal::take).transpose()?;
@@ -164,7 +168,10 @@ fn add_capabilities(process: &mut oci::Process, caps: &[String]) {
 /// (CVE-2016-3697).
 fn set_user(user: &mut oci::User, text: &str) -> Result<()> {
     let bad = |what: &str, part: &str| {
-        Error::new(Kind::Invalid, format!("bad {what}: {part:?} is not a number from 0 to 4294967294 (--user)"))
+        Error::new(
+            Kind::Invalid,
+            format!("bad {what}: {part:?} is not a number from 0 to 4294967294 (--user)"),
+        )
     };
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (uid, Some(gid)),
@@ -291,7 +298,8 @@ mod tests {
         ] {
             let list: Vec<String> = list.iter().map(|s| (*s).to_owned()).collect();
             let got = sub_cgroup(&own, &list).ok();
-            let paths = got.as_ref().map(|c| [c.directories[0].path.as_str(), c.directories[1].path.as_str()]);
+            let paths =
+                got.as_ref().map(|c| [c.directories[0].path.as_str(), c.directories[1].path.as_str()]);
             assert_eq!(paths, want, "{list:?}");
         }
     }

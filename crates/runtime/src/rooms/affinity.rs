@@ -23,7 +23,8 @@ pub fn plan(raw: Option<&oci::CpuAffinity>, faults: &mut Faults) -> Plan {
         }
         let mask = parse(list);
         if mask.is_none() {
-            faults.add(format!("process.execCPUAffinity.{name}"), format!("bad CPUAffinity.{name}: {list:?}"));
+            faults
+                .add(format!("process.execCPUAffinity.{name}"), format!("bad CPUAffinity.{name}: {list:?}"));
         }
         mask
     };

@@ -19,7 +19,6 @@ pub fn plan(id: &str, no_new_keyring: bool) -> Result<Plan> {
         .map_err(|_| Error::new(Kind::Invalid, "invalid container ID format"))
 }
 
-
 /// Joins the keyring, so that keys of the caller's session are out of reach.
 pub fn init_apply(plan: &Plan) -> Result<()> {
     match plan {

@@ -88,7 +88,11 @@ pub fn host_hand_over(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<
 /// Neither end is opened by a path that the image could have replaced (CVE-2025-52565): the master
 /// must be on a devpts, and the slave comes from the master itself. `host_fds` is `/proc/self/fd` of the
 /// host's procfs, by which a handle is opened for use.
-pub fn init_open(plan: &Plan, root: &RootDir, host_fds: BorrowedFd<'_>) -> Result<Option<(OwnedFd, OwnedFd)>> {
+pub fn init_open(
+    plan: &Plan,
+    root: &RootDir,
+    host_fds: BorrowedFd<'_>,
+) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Plan::New { size, .. } = plan else { return Ok(None) };
     let failed = || "opening the terminal (process.terminal)".to_owned();
     let device = root.open_path(Path::new("dev/pts/ptmx")).map_err(|e| {
