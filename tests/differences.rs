@@ -136,7 +136,7 @@ const DIFFERENCES: &[Difference] = &[
         what: "Commands of a later version",
         runc: "container does not exist",
         tare: "…not supported…",
-        why: "`exec`, `pause`, `resume`, `update`, `events`, `checkpoint` and `restore` say so and do nothing.",
+        why: "`pause`, `resume`, `update`, `events`, `checkpoint` and `restore` say so and do nothing.",
         probe: |lab, runtime| {
             lab.call_of(runtime, &["pause", "nope"]).err.lines().next().unwrap_or_default().to_owned()
         },

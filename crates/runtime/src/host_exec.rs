@@ -39,6 +39,11 @@ pub struct Started {
 
 /// Starts the process.
 pub fn start(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Result<Started> {
+    // A container that ends meanwhile shows in many ways: no namespaces, no cgroup, a killed process.
+    attempt(plan, state, init, handles).map_err(|error| if is_ending(init) { stopped() } else { error })
+}
+
+fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Result<Started> {
     // The process is visible in the container from its first moment on (CVE-2016-9962).
     sys::cred::set_dumpable(false)?;
     let container = open_init(init)?;
@@ -85,13 +90,22 @@ pub fn start(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Re
 
 /// A descriptor for the container's first process, and for no other that has its number by now.
 fn open_init(init: Init) -> Result<OwnedFd> {
-    let stopped = || Error::new(Kind::State, "cannot exec in a stopped container");
     let pidfd = sys::signal::open_process(init.pid)
         .map_err(|e| if e.errno == sys::Errno::SRCH { stopped() } else { e.into() })?;
-    match crate::status::process(init.pid)? {
-        Some(process) if process.start_time == init.start_time && !process.dead => Ok(pidfd),
-        _ => Err(stopped()),
+    if is_ending(init) { Err(stopped()) } else { Ok(pidfd) }
+}
+
+/// Whether the container's first process is ending or gone.
+fn is_ending(init: Init) -> bool {
+    match crate::status::process(init.pid) {
+        Ok(Some(process)) => process.start_time != init.start_time || process.exiting,
+        Ok(None) => true,
+        Err(_) => false,
     }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::State, "cannot exec in a stopped container")
 }
 
 /// Opens the cgroup. A container that has moved itself further down has left none for others in its own.
