@@ -162,6 +162,21 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        what: "`oomScoreAdj` in the file of `exec --process`",
+        runc: "0",
+        tare: "321",
+        why: "It holds for that process, as all of the file. Without it the process has the container's.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["sleep", "100"]);
+            c.up();
+            let mut process = c.config["process"].clone();
+            process["args"] = json!(["cat", "/proc/self/oom_score_adj"]);
+            process["oomScoreAdj"] = json!(321);
+            let file = lab.file("process.json", &process.to_string());
+            lab.call_of(runtime, &["exec", "--process", &file, &c.id]).out.trim_end().to_owned()
+        },
+    },
+    Difference {
         what: "Late failure of execve",
         runc: "",
         tare: "exec /bin/odd: no such file or directory",

@@ -91,16 +91,18 @@ fn faults_of_the_program(lab: &Lab) -> Outcome {
 
 /// Freezes or thaws the container's cgroup by hand.
 fn freeze(c: &Container, on: bool) -> Outcome {
-    let (controller, file, value) = match (settings::unified(), on) {
-        (true, true) => ("pids", "cgroup.freeze", "1"),
-        (true, false) => ("pids", "cgroup.freeze", "0"),
-        (false, true) => ("freezer", "freezer.state", "FROZEN"),
-        (false, false) => ("freezer", "freezer.state", "THAWED"),
+    let unified = settings::unified();
+    let (file, value) = match (unified, on) {
+        (true, true) => ("cgroup.freeze", "1"),
+        (true, false) => ("cgroup.freeze", "0"),
+        (false, true) => ("freezer.state", "FROZEN"),
+        (false, false) => ("freezer.state", "THAWED"),
     };
-    let dir = settings::controller(controller)?.join("tare-test").join(&c.id);
+    let root = if unified { "/sys/fs/cgroup".into() } else { settings::controller("freezer")? };
+    let dir = root.join("tare-test").join(&c.id);
     fs::write(dir.join(file), value).unwrap();
     eventually("the freezer", || {
-        let state = match settings::unified() {
+        let state = match unified {
             true => fs::read_to_string(dir.join("cgroup.events")).unwrap().contains("frozen 1"),
             false => fs::read_to_string(dir.join(file)).unwrap().trim() == "FROZEN",
         };
@@ -165,17 +167,18 @@ fn works_before_the_start(lab: &Lab) -> Outcome {
 fn flags_end_at_the_id(lab: &Lab) -> Outcome {
     let c = up(lab, |_| ());
     assert_eq!(exec(&c, &[], &["echo", "-t", "--help", "--", "-e"]).ok(), "-t --help -- -e\n");
-    assert_eq!(exec(&c, &["-e", "A=1", "--env=B=2"], &["sh", "-c", "echo $A$B"]).ok(), "12\n");
+    assert_eq!(exec(&c, &["-e", "A=1", "-e=B=2"], &["sh", "-c", "echo $A$B"]).ok(), "12\n");
     Ok(())
 }
 
 /// CVE-2016-3697: the container's own passwd must not say who is root, so names are not looked up.
 fn user_is_numbers(lab: &Lab) -> Outcome {
     let c = up(lab, |v| v["process"]["user"] = json!({"uid": 0, "gid": 7}));
-    for (user, ids) in [("", "0 7"), ("1", "1 7"), ("1:2", "1 2"), ("4294967294:0", "4294967294 0")] {
+    for (user, ids) in [("", "0 7"), ("1", "1 7"), ("1:2", "1 2")] {
         assert_eq!(inside(&c, &["--user", user], "echo $(id -u) $(id -g)"), ids, "{user:?}");
     }
     lab.not_runc("counts differently in places")?;
+    assert_eq!(inside(&c, &["-u", "4294967294:0"], "echo $(id -u) $(id -g)"), "4294967294 0");
     for user in
         [":2", "1:", ":", "-1", "+1", "4294967295", "4294967296", "0x1", "1abc", " 1", "root", "1:root"]
     {
@@ -188,7 +191,7 @@ fn user_is_numbers(lab: &Lab) -> Outcome {
 
 fn additional_groups(lab: &Lab) -> Outcome {
     let c = up(lab, |v| v["process"]["user"] = json!({"uid": 0, "gid": 1, "additionalGids": [5]}));
-    assert_eq!(inside(&c, &["--additional-gids", "8", "-g", "9"], "id -G"), "1 5 8 9");
+    assert_eq!(inside(&c, &["--additional-gids", "8", "--additional-gids=9"], "id -G"), "1 5 8 9");
     assert_eq!(inside(&c, &[], "id -G"), "1 5");
     assert_eq!(exec(&c, &["-g", "x"], &["id"]).code, if lab.tare.name() == "runc" { 1 } else { 255 });
     Ok(())
@@ -200,7 +203,7 @@ fn environment_and_directory(lab: &Lab) -> Outcome {
         v["process"]["cwd"] = json!("/etc");
     });
     assert_eq!(inside(&c, &[], "echo $A $HOME $PWD"), "config /root /etc");
-    let flags = ["--env", "A=first", "-e", "A=last", "--env", "B=", "--cwd", "/tmp", "-u", "1000"];
+    let flags = ["--env", "A=first", "--env=A=last", "--env", "B=", "--cwd", "/tmp", "-u", "1000"];
     assert_eq!(inside(&c, &flags, "echo $A ${B-unset} $HOME; pwd -P"), "last /home/user\n/tmp");
     // Nothing of the caller's environment.
     let own = lab.finish(&c.runtime, |call| {
@@ -243,14 +246,19 @@ fn process_from_a_file(lab: &Lab) -> Outcome {
             json!({"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]});
         v["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 55, "hard": 66}]);
         v["noNewPrivileges"] = json!(false);
-        v["oomScoreAdj"] = json!(321);
+        if lab.tare.name() == "tare" {
+            v["oomScoreAdj"] = json!(321);
+        }
     });
     let output = exec(&c, &["--process", &file], &[]);
-    let expected = "0\n3\n3 4\n/home\nfile /bin\n0022\n55\nCapEff:0000000000000020\nNoNewPrivs:0\n321\n";
-    assert_eq!((output.code, output.out.as_str()), (6, expected), "{}", output.err);
+    // runc takes the oom score of the container.
+    let oom = if lab.tare.name() == "tare" { "321" } else { "0" };
+    let expected =
+        format!("0\n3\n3 4\n/home\nfile /bin\n0022\n55\nCapEff:0000000000000020\nNoNewPrivs:0\n{oom}\n");
+    assert_eq!((output.code, output.out.as_str()), (6, expected.as_str()), "{}", output.err);
     // A relative name is one of the caller's directory.
     let output = exec(&c, &["-p", "process.json"], &[]);
-    assert_eq!((output.code, output.out.as_str()), (6, expected), "{}", output.err);
+    assert_eq!((output.code, output.out.as_str()), (6, expected.as_str()), "{}", output.err);
     Ok(())
 }
 
@@ -381,6 +389,10 @@ fn cgroup_below_the_containers(lab: &Lab) -> Outcome {
         assert!(of(&text, ":freezer:").ends_with(&c.id), "{text}");
     }
     for bad in [":below", "bogus:below", "pids,pids:below", "../../.."] {
+        // runc 1.1 takes an empty controller for all of them.
+        if bad == ":below" && lab.tare.is_runc_before(1, 2) {
+            continue;
+        }
         let output = exec(&c, &["--cgroup", bad], &["cat", "/proc/self/cgroup"]);
         // Dots lead no further up than to the container's own.
         let inside = output.code == 0 && output.out.lines().any(|line| line.ends_with(&c.id));
@@ -469,9 +481,10 @@ fn root_without_a_mount_namespace(lab: &Lab) -> Outcome {
         v["root"]["readonly"] = json!(false);
     });
     let create = c.create(&[]);
-    if create.code != 0 {
-        return Err(Skip(format!("such a container is refused: {}", create.err.trim_end())));
+    if create.code != 0 && lab.tare.name() == "runc" {
+        return Err(Skip(format!("runc refuses such a container: {}", create.err.trim_end())));
     }
+    create.ok();
     c.start();
     fs::write(c.rootfs("marker"), "inside").unwrap();
     assert_eq!(exec(&c, &[], &["cat", "/marker"]).ok(), "inside");
