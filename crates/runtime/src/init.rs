@@ -155,10 +155,8 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     let env = process::init_env(&plan.process, plan.privileges.uid);
     let program = process::init_find_program(&plan.process)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
-    Ok(match hear(sync)? {
-        Some(ToInit::Start | ToInit::WaitForStart) => Some(Prepared { program, env }),
-        _ => None,
-    })
+    let go = matches!(hear(sync)?, Some(ToInit::Start | ToInit::WaitForStart));
+    Ok(go.then_some(Prepared { program, env }))
 }
 
 /// The runtime's next word, where the end of the runtime is not an error to tell it.
