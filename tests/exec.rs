@@ -82,6 +82,7 @@ fn faults_of_the_program(lab: &Lab) -> Outcome {
         exec(&c, &["--detach"], &[name]).fails(255, &text);
     }
     exec(&c, &[], &[]).fails(255, "exec failed: exec args cannot be empty");
+    lab.not_runc("logs no late failure")?;
     write_executable(&c.rootfs("bin/odd"), "#!/nope\n");
     let late = exec(&c, &[], &["/bin/odd"]);
     assert_eq!((late.code, late.errors().len()), (255, 1), "{late:?}");
@@ -421,7 +422,7 @@ fn settings_of_the_container_apply(lab: &Lab) -> Outcome {
     });
     assert_eq!(inside(&c, &[], "cat /proc/self/oom_score_adj; umask"), "234\n0027");
     if cfg!(target_arch = "x86_64") {
-        assert_eq!(inside(&c, &[], "uname -m"), "i686");
+        assert_eq!(inside(&c, &[], "cat /proc/self/personality"), "00000008");
     }
     if numa {
         let maps = inside(&c, &[], "cat /proc/self/numa_maps");
@@ -459,7 +460,7 @@ fn cpu_affinity(lab: &Lab) -> Outcome {
     assert_eq!(of(json!({"initial": "0", "final": "0"})).ok(), "0\n");
     assert_eq!(of(json!({"initial": "0"})).ok(), "0\n");
     assert_eq!(of(Value::Null).ok(), all);
-    of(json!({"initial": "zero"})).fails_with("bad CPUAffinity.initial: \"zero\"");
+    of(json!({"initial": "zero"})).fails_with("bad CPUAffinity.Initial: ");
     // Not the caller's, who may be bound to one processor.
     let taskset = settings::program("taskset")?;
     let mut bound = lab.clean(std::process::Command::new(taskset));
@@ -483,6 +484,9 @@ fn root_without_a_mount_namespace(lab: &Lab) -> Outcome {
     let create = c.create(&[]);
     if create.code != 0 && lab.tare.name() == "runc" {
         return Err(Skip(format!("runc refuses such a container: {}", create.err.trim_end())));
+    }
+    if create.err.contains("reopening /dev/null") {
+        return Err(Skip("the file system of the bundles is mounted without devices".into()));
     }
     create.ok();
     c.start();

@@ -17,18 +17,19 @@ const MAX: u32 = 8192;
 /// Decides the masks.
 pub fn plan(raw: Option<&oci::CpuAffinity>, faults: &mut Faults) -> Plan {
     let Some(oci::CpuAffinity { initial, r#final }) = raw else { return Plan::default() };
-    let mut mask = |name: &str, list: &str| {
+    // The text is runc's, with its name of the field.
+    let mut mask = |name: &str, words: &str, list: &str| {
         if list.is_empty() {
             return None;
         }
         let mask = parse(list);
         if mask.is_none() {
             faults
-                .add(format!("process.execCPUAffinity.{name}"), format!("bad CPUAffinity.{name}: {list:?}"));
+                .add(format!("process.execCPUAffinity.{name}"), format!("bad CPUAffinity.{words}: {list:?}"));
         }
         mask
     };
-    Plan { initial: mask("initial", initial), last: mask("final", r#final) }
+    Plan { initial: mask("initial", "Initial", initial), last: mask("final", "Final", r#final) }
 }
 
 /// A list such as `0-3,7`; not an empty one.
