@@ -120,12 +120,7 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     }
     create_container_hooks(plan, &root)?;
     process::init_make_cwd(&plan.process, &root)?;
-    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root, host_fds.as_fd())? {
-        terminal::init_mount_console(&slave, &root, &plan.namespaces.mount)?;
-        sync::tell_runtime(sync, &FromInit::Console(master))?;
-        terminal::init_use(&slave)?;
-    }
-    drop(host_fds);
+    use_terminal(plan, &root, host_fds, sync)?;
     // What hooks have mounted is covered as well.
     mask::init_readonly(&plan.mask, &root)?;
     mask::init_mask(&plan.mask, &root)?;
@@ -176,6 +171,17 @@ fn create_container_hooks(plan: &Plan, root: &sys::root::RootDir) -> Result<()> 
     sys::file::fchdir(root.as_fd())?;
     let state = hooks::state(&plan.id, "creating", sys::process::id(), &plan.bundle, &plan.annotations);
     hooks::run(&plan.hooks, Stage::CreateContainer, &state, DefaultEnv::Only(&[]))
+}
+
+/// Opens the container's terminal and hands its other end to the runtime. `host_fds` goes with the end of
+/// this: nothing else is opened through the host's procfs.
+fn use_terminal(plan: &Plan, root: &sys::root::RootDir, host_fds: OwnedFd, sync: &OwnedFd) -> Result<()> {
+    if let Some((master, slave)) = terminal::init_open(&plan.terminal, root, host_fds.as_fd())? {
+        terminal::init_mount_console(&slave, root, &plan.namespaces.mount)?;
+        sync::tell_runtime(sync, &FromInit::Console(master))?;
+        terminal::init_use(&slave)?;
+    }
+    Ok(())
 }
 
 /// Waits for `start` and becomes the program.
