@@ -284,7 +284,6 @@ fn commands_of_a_later_version_are_refused(lab: &Lab) -> Outcome {
     for (call, code) in [
         (&["pause"][..], 1),
         (&["resume"], 1),
-        (&["exec", "ID", "true"], 255),
         (&["events", "--stats"], 1),
         (&["update", "--memory", "10M"], 1),
         (&["checkpoint"], 1),

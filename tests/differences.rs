@@ -136,7 +136,7 @@ const DIFFERENCES: &[Difference] = &[
         what: "Commands of a later version",
         runc: "container does not exist",
         tare: "…not supported…",
-        why: "`exec`, `pause`, `resume`, `update`, `events`, `checkpoint` and `restore` say so and do nothing.",
+        why: "`pause`, `resume`, `update`, `events`, `checkpoint` and `restore` say so and do nothing.",
         probe: |lab, runtime| {
             lab.call_of(runtime, &["pause", "nope"]).err.lines().next().unwrap_or_default().to_owned()
         },
@@ -159,6 +159,21 @@ const DIFFERENCES: &[Difference] = &[
         why: "The container has the caller's own streams: no process copies between them.",
         probe: |lab, runtime| {
             lab.container_of(runtime, &["readlink", "/proc/self/fd/1"]).run(&[]).out.trim_end().to_owned()
+        },
+    },
+    Difference {
+        what: "`oomScoreAdj` in the file of `exec --process`",
+        runc: "0",
+        tare: "321",
+        why: "It holds for that process, as all of the file. Without it the process has the container's.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["sleep", "100"]);
+            c.up();
+            let mut process = c.config["process"].clone();
+            process["args"] = json!(["cat", "/proc/self/oom_score_adj"]);
+            process["oomScoreAdj"] = json!(321);
+            let file = lab.file("process.json", &process.to_string());
+            lab.call_of(runtime, &["exec", "--process", &file, &c.id]).out.trim_end().to_owned()
         },
     },
     Difference {

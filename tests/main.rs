@@ -15,6 +15,9 @@ mod create;
 mod delete;
 mod devices;
 mod differences;
+mod exec;
+mod exec_attacks;
+mod exec_io;
 mod features;
 mod golden;
 mod golden_cli;
@@ -44,6 +47,9 @@ fn main() -> std::process::ExitCode {
         delete::TESTS,
         devices::TESTS,
         differences::TESTS,
+        exec::TESTS,
+        exec_attacks::TESTS,
+        exec_io::TESTS,
         features::TESTS,
         golden::TESTS,
         hooks::TESTS,

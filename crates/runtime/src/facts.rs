@@ -14,11 +14,15 @@ pub struct HostFacts {
 
 /// Reads the facts of this host.
 pub fn read() -> Result<HostFacts> {
-    // 37 (CAP_AUDIT_READ) is in every kernel that is new enough for the other calls.
-    let last_capability = (37..64).take_while(|&n| sys::cred::bounding_has(n).is_some()).last().unwrap_or(37);
     Ok(HostFacts {
-        last_capability,
+        last_capability: last_capability(),
         cgroups: cgroup::Host::detect().map_err(Error::from)?,
         network_namespace: sys::file::stat("/proc/self/ns/net").ok().map(|s| (s.st_dev, s.st_ino)),
     })
+}
+
+/// The highest capability number that the kernel knows.
+pub fn last_capability() -> u32 {
+    // 37 (CAP_AUDIT_READ) is in every kernel that is new enough for the other calls.
+    (37..64).take_while(|&n| sys::cred::bounding_has(n).is_some()).last().unwrap_or(37)
 }

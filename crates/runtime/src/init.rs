@@ -34,7 +34,7 @@ pub struct Context<'a> {
 }
 
 /// The exit status of init when it could not become the program.
-const FAILED: i32 = 255;
+pub(crate) const FAILED: i32 = 255;
 
 /// Runs init. It ends as the container's program, or by exiting: it never returns.
 pub fn main(context: &mut Context<'_>) -> Infallible {
@@ -57,19 +57,34 @@ pub fn main(context: &mut Context<'_>) -> Infallible {
         Ok(never) => match never {},
         Err(error) => error,
     };
+    fail_late(&error)
+}
+
+/// What is left to do when everything is set up.
+pub(crate) struct Prepared {
+    /// The path of the program in the container.
+    pub program: CString,
+    /// Its environment.
+    pub env: Vec<CString>,
+}
+
+/// Says that the program could not be executed when nobody waits for that any more, and ends.
+pub(crate) fn fail_late(error: &Error) -> ! {
     // The commands are over, so this goes where the container's own messages would go, and to the log.
     log::error!("{error}");
     if !crate::log::goes_to_stderr() {
         let [_, _, stderr] = sys::process::stdio();
         sys::file::write_fd(stderr, format!("{error}\n").as_bytes()).ok();
     }
-    sys::process::exit(FAILED);
+    sys::process::exit(FAILED)
 }
 
-/// What is left to do when everything is set up.
-struct Prepared {
-    program: CString,
-    env: Vec<CString>,
+/// Becomes the program, with the signals that one begins with; returns only an error.
+pub(crate) fn execute(prepared: &Prepared, args: &[CString]) -> Result<Infallible> {
+    signals::init_reset()?;
+    let errno = sys::process::execve(&prepared.program, args, &prepared.env);
+    let program = prepared.program.to_string_lossy();
+    Err(Error::new(Kind::Exec, format!("exec {program}: {}", sys::errno_text(errno))))
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
@@ -91,6 +106,7 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     oom::init_apply(plan.oom)?;
     // These are written through the host's procfs, which is out of sight after the change of root.
     sysctl::init_apply(&plan.sysctl)?;
+    let host_fds = sys::file::open_dir("/proc/self/fd")?;
     namespaces::init_join_mount(context.joins)?;
 
     let root = rootfs::init_prepare(&plan.rootfs)?;
@@ -104,10 +120,7 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     }
     create_container_hooks(plan, &root)?;
     process::init_make_cwd(&plan.process, &root)?;
-    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root, &plan.namespaces.mount)? {
-        sync::tell_runtime(sync, &FromInit::Console(master))?;
-        terminal::init_use(&slave)?;
-    }
+    use_terminal(plan, &root, host_fds, sync)?;
     // What hooks have mounted is covered as well.
     mask::init_readonly(&plan.mask, &root)?;
     mask::init_mask(&plan.mask, &root)?;
@@ -138,14 +151,12 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     sys::cred::set_umask(plan.privileges.umask);
     let program = process::init_find_program(&plan.process)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
-    Ok(match hear(sync)? {
-        Some(ToInit::Start | ToInit::WaitForStart) => Some(Prepared { program, env }),
-        _ => None,
-    })
+    let go = matches!(hear(sync)?, Some(ToInit::Start | ToInit::WaitForStart));
+    Ok(go.then_some(Prepared { program, env }))
 }
 
 /// The runtime's next word, where the end of the runtime is not an error to tell it.
-fn hear(sync: &OwnedFd) -> Result<Option<ToInit>> {
+pub(crate) fn hear(sync: &OwnedFd) -> Result<Option<ToInit>> {
     match sync::hear_runtime(sync) {
         Err(_) => Ok(None),
         other => other,
@@ -162,6 +173,17 @@ fn create_container_hooks(plan: &Plan, root: &sys::root::RootDir) -> Result<()> 
     hooks::run(&plan.hooks, Stage::CreateContainer, &state, DefaultEnv::Only(&[]))
 }
 
+/// Opens the container's terminal and hands its other end to the runtime. `host_fds` goes with the end of
+/// this: nothing else is opened through the host's procfs.
+fn use_terminal(plan: &Plan, root: &sys::root::RootDir, host_fds: OwnedFd, sync: &OwnedFd) -> Result<()> {
+    if let Some((master, slave)) = terminal::init_open(&plan.terminal, root, host_fds.as_fd())? {
+        terminal::init_mount_console(&slave, root, &plan.namespaces.mount)?;
+        sync::tell_runtime(sync, &FromInit::Console(master))?;
+        terminal::init_use(&slave)?;
+    }
+    Ok(())
+}
+
 /// Waits for `start` and becomes the program.
 fn finish(context: &Context<'_>, prepared: &Prepared) -> Result<Infallible> {
     let plan = context.plan;
@@ -173,14 +195,11 @@ fn finish(context: &Context<'_>, prepared: &Prepared) -> Result<Infallible> {
     fds::init_close_others(plan.fds)?;
     let state = hooks::state(&plan.id, "created", sys::process::id(), &plan.bundle, &plan.annotations);
     hooks::run(&plan.hooks, Stage::StartContainer, &state, DefaultEnv::Only(&prepared.env))?;
-    signals::init_reset()?;
-    let errno = sys::process::execve(&prepared.program, &plan.process.args, &prepared.env);
-    let program = prepared.program.to_string_lossy();
-    Err(Error::new(Kind::Exec, format!("exec {program}: {}", sys::errno_text(errno))))
+    execute(prepared, &plan.process.args)
 }
 
 /// A panic of init would be silent: it becomes the error that the runtime tells.
-fn report_panics(sync: &OwnedFd) {
+pub(crate) fn report_panics(sync: &OwnedFd) {
     let Ok(sync) = sync.try_clone() else { return };
     std::panic::set_hook(Box::new(move |info| {
         let error = Error::new(Kind::System, format!("this is a bug in the runtime: {info}"));

@@ -9,8 +9,8 @@ use crate::facts::HostFacts;
 use crate::faults::Faults;
 use crate::ops::CreateOptions;
 use crate::rooms::{
-    cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, oom, personality,
-    privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
+    affinity, cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, oom,
+    personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
 };
 use crate::{Error, Kind, Result};
 
@@ -99,7 +99,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         return Err(Error::new(Kind::Invalid, "process property must not be empty"));
     };
     let mut faults = Faults::default();
-    let process = plan_process(process, facts, &mut faults);
+    let process = plan_process(process, facts.last_capability, &mut faults);
     let without = oci::Linux::default();
     let linux = plan_linux(linux.as_ref().unwrap_or(&without), mounts, inputs, facts, &mut faults)?;
     let propagation = &linux.rootfs_propagation;
@@ -144,18 +144,29 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
     })
 }
 
-/// What comes of `process`.
-struct ProcessPlan {
-    process: process::Plan,
-    privileges: privileges::Plan,
-    rlimits: rlimits::Plan,
-    oom: oom::Plan,
-    sched: sched::Plan,
-    terminal: bool,
-    size: Option<oci::ConsoleSize>,
+/// What comes of `process`, for the container's first process and for those of `exec`.
+#[derive(Debug)]
+pub struct ProcessPlan {
+    /// `process.args`, `process.env`, `process.cwd`.
+    pub process: process::Plan,
+    /// `process.user`, `process.capabilities`, `process.noNewPrivileges`.
+    pub privileges: privileges::Plan,
+    /// `process.rlimits`.
+    pub rlimits: rlimits::Plan,
+    /// `process.oomScoreAdj`.
+    pub oom: oom::Plan,
+    /// `process.scheduler`, `process.ioPriority`.
+    pub sched: sched::Plan,
+    /// `process.execCPUAffinity`, which is for processes of `exec` alone.
+    pub affinity: affinity::Plan,
+    /// `process.terminal`.
+    pub terminal: bool,
+    /// `process.consoleSize`.
+    pub size: Option<oci::ConsoleSize>,
 }
 
-fn plan_process(raw: &oci::Process, facts: &HostFacts, faults: &mut Faults) -> ProcessPlan {
+/// Decides what `process` asks for.
+pub fn plan_process(raw: &oci::Process, last_capability: u32, faults: &mut Faults) -> ProcessPlan {
     let oci::Process {
         terminal,
         console_size,
@@ -176,7 +187,6 @@ fn plan_process(raw: &oci::Process, facts: &HostFacts, faults: &mut Faults) -> P
     for (at, present) in [
         ("process.apparmorProfile", !apparmor_profile.is_empty()),
         ("process.selinuxLabel", !selinux_label.is_empty()),
-        ("process.execCPUAffinity", exec_cpu_affinity.is_some()),
     ] {
         if present {
             faults.unsupported(at);
@@ -188,12 +198,13 @@ fn plan_process(raw: &oci::Process, facts: &HostFacts, faults: &mut Faults) -> P
             user,
             capabilities.as_ref(),
             *no_new_privileges,
-            facts.last_capability,
+            last_capability,
             faults,
         ),
         rlimits: rlimits::plan(rlimits, faults),
         oom: oom::plan(*oom_score_adj, faults),
         sched: sched::plan(scheduler.as_ref(), io_priority.as_ref(), faults),
+        affinity: affinity::plan(exec_cpu_affinity.as_ref(), faults),
         terminal: *terminal,
         size: console_size.clone(),
     }

@@ -28,6 +28,20 @@ pub fn spawn(plan: &Plan) -> Spawn {
     }
 }
 
+/// The kinds of namespaces that the container does not share with its maker.
+pub fn private(plan: &Plan) -> u64 {
+    let table = [
+        (&plan.pid, flag::PID),
+        (&plan.network, flag::NET),
+        (&plan.mount, flag::MOUNT),
+        (&plan.ipc, flag::IPC),
+        (&plan.uts, flag::UTS),
+        (&plan.cgroup, flag::CGROUP),
+        (&plan.time, flag::TIME),
+    ];
+    table.iter().filter(|(namespace, _)| namespace.is_private()).fold(0, |flags, (_, flag)| flags | flag)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,6 +52,8 @@ pub struct Process {
     pub start_time: u64,
     /// It has ended, and only its status is left.
     pub dead: bool,
+    /// It is ending or has ended: nobody can join its namespaces any more.
+    pub exiting: bool,
 }
 
 /// Decides the status.
@@ -93,14 +95,19 @@ pub fn process(pid: i32) -> Result<Option<Process>> {
     }
 }
 
+/// The kernel's flag of a process that is ending.
+const PF_EXITING: u32 = 4;
+
 /// The name of the program is in parentheses and may contain any character, so fields count from the last one.
 fn parse_stat(text: &str) -> Option<Process> {
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
-    // The state is field 3, the start time field 22.
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some(Process { start_time, dead: matches!(state, "Z" | "X" | "x") })
+    let dead = matches!(state, "Z" | "X" | "x");
+    // The state is field 3, the flags are field 9, the start time is field 22.
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    let start_time = fields.nth(12)?.parse().ok()?;
+    Some(Process { start_time, dead, exiting: dead || flags & PF_EXITING != 0 })
 }
 
 #[cfg(test)]
@@ -112,23 +119,31 @@ mod tests {
         let rest = "1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 0 0";
         for (name, state, dead) in [("sh", "S", false), ("a) b (", "Z", true), (") R 1", "X", true)] {
             let line = format!("12 ({name}) {state} {rest}");
-            assert_eq!(parse_stat(&line), Some(Process { start_time: 777, dead }), "{line}");
+            assert_eq!(parse_stat(&line), Some(Process { start_time: 777, dead, exiting: dead }), "{line}");
         }
+        let ending = parse_stat(&format!("12 (sh) R {}", rest.replace("4194560", "4194564")));
+        assert_eq!(ending, Some(Process { start_time: 777, dead: false, exiting: true }));
         assert_eq!(parse_stat("12 (sh) S 1"), None);
     }
 
     #[test]
     fn the_table_of_states() {
         let init = Some(Init { pid: 7, start_time: 5 });
-        let alive = Some(Process { start_time: 5, dead: false });
+        let alive = Some(Process { start_time: 5, dead: false, exiting: false });
         let probe = |process, waiting, frozen| Probe { process, waiting, frozen, locked: false };
         for (probe, want) in [
             (probe(alive, true, false), Status::Created),
             (probe(alive, false, false), Status::Running),
             (probe(alive, false, true), Status::Paused),
             (probe(None, false, false), Status::Stopped),
-            (probe(Some(Process { start_time: 5, dead: true }), false, false), Status::Stopped),
-            (probe(Some(Process { start_time: 6, dead: false }), true, false), Status::Stopped),
+            (
+                probe(Some(Process { start_time: 5, dead: true, exiting: true }), false, false),
+                Status::Stopped,
+            ),
+            (
+                probe(Some(Process { start_time: 6, dead: false, exiting: false }), true, false),
+                Status::Stopped,
+            ),
         ] {
             assert_eq!(status(init, &probe), want, "{probe:?}");
         }

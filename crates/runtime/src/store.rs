@@ -39,6 +39,10 @@ pub struct State {
     pub init: Option<Init>,
     /// Whether it has a PID namespace of its own, whose end is the end of all its processes.
     pub own_pid_namespace: bool,
+    /// The kinds of namespaces (`CLONE_NEW*`) that it does not share with its maker.
+    pub namespaces: u64,
+    /// What its later processes have from the container and not from their own configuration.
+    pub exec: Exec,
     /// Its cgroup.
     pub cgroup: cgroup::Cgroup,
     /// Hooks that later commands run.
@@ -49,6 +53,21 @@ pub struct State {
 #[derive(Deserialize)]
 struct Version {
     version: u32,
+}
+
+/// What `exec` takes from the container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exec {
+    /// `process.oomScoreAdj`.
+    pub oom: crate::rooms::oom::Plan,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: crate::rooms::memory_policy::Plan,
+    /// `linux.personality`.
+    pub personality: crate::rooms::personality::Plan,
+    /// `process.user.umask`.
+    pub umask: u32,
+    /// Whether it has a session keyring of its own.
+    pub keyring: bool,
 }
 
 /// A process, told apart from a later one with the same number by its start time.
@@ -72,6 +91,14 @@ impl State {
             annotations: plan.annotations.clone(),
             init: None,
             own_pid_namespace: plan.namespaces.pid == crate::rooms::namespaces::Namespace::New,
+            namespaces: crate::spawn::private(&plan.namespaces),
+            exec: Exec {
+                oom: plan.oom,
+                memory_policy: plan.memory_policy.clone(),
+                personality: plan.personality,
+                umask: plan.privileges.umask,
+                keyring: plan.keyring.is_some(),
+            },
             cgroup: plan.cgroup.cgroup.clone(),
             hooks: plan.hooks.later(),
         }

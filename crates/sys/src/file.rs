@@ -222,9 +222,10 @@ pub fn may_execute(path: &Path) -> bool {
     rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
-/// Opens for use what `fd` is a handle to (`O_PATH`), through the host's procfs.
-pub fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
-    open_at(CWD, format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd)), flags, 0)
+/// Opens for use what `fd` is a handle to (`O_PATH`). `own_fds` is the directory `/proc/self/fd` of a
+/// procfs that is one: no container can have put something else there.
+pub fn reopen(own_fds: BorrowedFd<'_>, fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
+    open_at(own_fds, std::os::fd::AsRawFd::as_raw_fd(&fd).to_string(), flags, 0)
 }
 
 /// Where the open file `fd` is now, as the host's procfs tells it.

@@ -66,3 +66,11 @@ pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
     let ret = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
     check(ret).named("set_mempolicy", || format!("mode={mode:#x}, nodes={nodes:x?}")).map(drop)
 }
+
+/// The processors that the caller may run on: a mask, 64 a word.
+pub fn set_affinity(mask: &[u64]) -> Result<()> {
+    let size = std::mem::size_of_val(mask);
+    // SAFETY: the mask has the size given and lives through the call; 0 is the caller.
+    let ret = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size, mask.as_ptr()) };
+    check(ret).named("sched_setaffinity", || format!("{mask:x?}")).map(drop)
+}

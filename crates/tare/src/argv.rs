@@ -261,6 +261,26 @@ mod tests {
         ("ps id -aux --format json", " | ps |  | id -aux --format json"),
         ("ps id -- -ef", " | ps |  | id -ef"),
         ("ps -f json id -o pid", " | ps | --format=json | id -o pid"),
+        ("exec id sh -c x", " | exec |  | id sh -c x"),
+        (
+            "exec -t -d -u 1:2 -e A=1 -env B=2 id env -i",
+            " | exec | --tty --detach --user=1:2 --env=A=1 --env=B=2 | id env -i",
+        ),
+        ("exec id -t --help -- x", " | exec |  | id -t --help -- x"),
+        ("exec -- id ls --", " | exec |  | id ls --"),
+        ("exec id -- ls", " | exec |  | id ls"),
+        (
+            "exec -g 5 -g=6 --cap CAP_KILL -c CAP_CHOWN id x",
+            " | exec | --additional-gids=5 --additional-gids=6 --cap=CAP_KILL --cap=CAP_CHOWN | id x",
+        ),
+        (
+            "exec --pid-file /p --process /f --detach --console-socket=/s id",
+            " | exec | --pid-file=/p --process=/f --detach --console-socket=/s | id",
+        ),
+        (
+            "exec --cwd /tmp --cgroup cpu:a --ignore-paused --preserve-fds=2 id x",
+            " | exec | --cwd=/tmp --cgroup=cpu:a --ignore-paused --preserve-fds=2 | id x",
+        ),
         // Global flags after the command, and one that the command hides.
         ("list --root /r --debug", "--root=/r --debug | list |  | "),
         ("--rootless auto spec --rootless", "--rootless=auto | spec | --rootless | "),
@@ -282,7 +302,6 @@ mod tests {
         ("--debug", "--debug |  |  | "),
         ("badcmd", " | badcmd |  | "),
         ("badcmd --debug x", "--debug | badcmd |  | x"),
-        ("exec -t id sh -c x", " | exec |  | -t id sh -c x"),
         ("checkpoint --help", " | checkpoint |  | --help"),
         ("--log /l update -r - id", "--log=/l | update |  | -r - id"),
         // Help and version.

@@ -108,8 +108,9 @@ fn call(args: &[OsString]) -> Result<i32, Failure> {
     }
     let matches =
         matches(definition, &line.flags, &line.operands).map_err(|error| misused(help::fault(&error)))?;
-    sealed.map_err(|error| error.context(format_args!("{name} {} failed", entry.name)))?;
-    Ok((entry.act)(&ctx, &matches)?)
+    let failed = |error| Failure { error, status: entry.failure };
+    sealed.map_err(|error| error.context(format_args!("{name} {} failed", entry.name))).map_err(failed)?;
+    (entry.act)(&ctx, &matches).map_err(failed)
 }
 
 /// What clap makes of a sorted command line.

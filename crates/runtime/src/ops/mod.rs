@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod ps;
@@ -13,6 +14,7 @@ mod state;
 
 pub use create::create;
 pub use delete::delete;
+pub use exec::{ExecOptions, exec};
 pub use features::features;
 pub use kill::kill;
 pub use ps::ps;

@@ -4,7 +4,7 @@ use crate::error::On;
 use crate::faults::Faults;
 
 /// Mode with its flags, and the nodes, 64 a word.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Policy {
     mode: u32,
     nodes: Vec<u64>,

@@ -5,6 +5,7 @@
 //! container's first process). A room never calls another room: what is done
 //! when is for `host.rs` and `init.rs` to say.
 
+pub mod affinity;
 pub mod cgroup;
 pub mod copyup;
 pub mod devices;

@@ -84,12 +84,16 @@ pub fn host_hand_over(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<
     sys::sock::send(socket, b"/dev/ptmx", Some(master)).on(|| "--console-socket".to_owned())
 }
 
-/// Opens a terminal of the container's own devpts and puts it on `/dev/console`, unless the mounts are
-/// the host's, where it would stay. Returns the two ends.
+/// Opens a terminal of the container's own devpts. Returns the two ends.
 ///
 /// Neither end is opened by a path that the image could have replaced (CVE-2025-52565): the master
-/// must be on a devpts, and the slave comes from the master itself.
-pub fn init_open(plan: &Plan, root: &RootDir, mounts: &Namespace) -> Result<Option<(OwnedFd, OwnedFd)>> {
+/// must be on a devpts, and the slave comes from the master itself. `host_fds` is `/proc/self/fd` of the
+/// host's procfs, by which a handle is opened for use.
+pub fn init_open(
+    plan: &Plan,
+    root: &RootDir,
+    host_fds: BorrowedFd<'_>,
+) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Plan::New { size, .. } = plan else { return Ok(None) };
     let failed = || "opening the terminal (process.terminal)".to_owned();
     let device = root.open_path(Path::new("dev/pts/ptmx")).map_err(|e| {
@@ -102,22 +106,28 @@ pub fn init_open(plan: &Plan, root: &RootDir, mounts: &Namespace) -> Result<Opti
         return Err(Error::new(Kind::Invalid, "/dev/pts/ptmx is not of a devpts").context(failed()));
     }
     let flags = sys::OFlags::RDWR | sys::OFlags::NOCTTY;
-    let master = sys::file::reopen(device.as_fd(), flags).on(failed)?;
+    let master = sys::file::reopen(host_fds, device.as_fd(), flags).on(failed)?;
     let slave = sys::tty::peer(master.as_fd()).on(failed)?;
     if let Some((rows, columns)) = size {
         sys::tty::set_size(master.as_fd(), *rows, *columns).on(failed)?;
     }
+    Ok(Some((master, slave)))
+}
+
+/// Puts the container's end of the terminal on `/dev/console`, unless the mounts are the host's, where it
+/// would stay.
+pub fn init_mount_console(slave: &OwnedFd, root: &RootDir, mounts: &Namespace) -> Result<()> {
     if !mounts.is_private() {
-        return Ok(Some((master, slave)));
+        return Ok(());
     }
+    let failed = || "mounting /dev/console".to_owned();
     let place = match root.create_file(Path::new("dev/console"), 0o600) {
         Err(e) if e.errno == sys::Errno::EXIST => root.open_nofollow(Path::new("dev/console")),
         other => other,
     }
     .on(|| "making /dev/console".to_owned())?;
     let tree = sys::mount::clone_tree(slave.as_fd(), Path::new(""), false).on(failed)?;
-    sys::mount::attach(tree.as_fd(), place.as_fd()).on(|| "mounting /dev/console".to_owned())?;
-    Ok(Some((master, slave)))
+    sys::mount::attach(tree.as_fd(), place.as_fd()).on(failed)
 }
 
 /// Makes the terminal the program's standard streams and controls its session by it.

@@ -1,0 +1,106 @@
+//! A process of `exec` in a container: the order of its steps, from the clone to the program.
+//!
+//! What is hostile is already there: from the first moment on the container's processes see this one.
+//! It has the rights of the runtime until they are dropped, so it is not dumpable, and it opens nothing
+//! by a path of the container but what its user asked for.
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::Result;
+use crate::host_exec::Plan;
+use crate::init::{self, FAILED, Prepared};
+use crate::rooms::{
+    affinity, cgroup, fds, keyring, memory_policy, oom, personality, privileges, process, rlimits, sched,
+    terminal,
+};
+use crate::store::State;
+use crate::sync::{self, FromInit, ToInit};
+
+/// What the runtime leaves to the process.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Everything decided.
+    pub plan: &'a Plan,
+    /// The container.
+    pub state: &'a State,
+    /// Its first process.
+    pub container: &'a OwnedFd,
+    /// Its root, where it has no mount namespace of its own.
+    pub chroot: Option<OwnedFd>,
+    /// The cgroup to be in.
+    pub cgroup: &'a ::cgroup::Live,
+    /// Whether the clone has put the process in the unified hierarchy already.
+    pub in_unified: bool,
+    /// The process's end of the sync socket.
+    pub sync: Option<OwnedFd>,
+}
+
+/// Runs the process. It ends as the program, or by exiting: it never returns.
+pub fn main(context: &mut Context<'_>) -> Infallible {
+    crate::log::forget();
+    let Some(sync) = context.sync.take() else { sys::process::exit(FAILED) };
+    init::report_panics(&sync);
+    let prepared = match prepare(context, &sync) {
+        Ok(Some(prepared)) => prepared,
+        // The runtime is gone: nobody waits for this process.
+        Ok(None) => sys::process::exit(FAILED),
+        Err(error) => {
+            sync::tell_runtime(&sync, &FromInit::Failed(error)).ok();
+            sys::process::exit(FAILED);
+        }
+    };
+    match fds::init_close_others(context.plan.fds)
+        .and_then(|()| init::execute(&prepared, &context.plan.process.process.args))
+    {
+        Ok(never) => match never {},
+        Err(error) => init::fail_late(&error),
+    }
+}
+
+/// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
+fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>> {
+    let plan = context.plan;
+    let exec = &context.state.exec;
+    affinity::init_before(&plan.process.affinity)?;
+    cgroup::init_join(context.cgroup, context.in_unified)?;
+    affinity::init_after(&plan.process.affinity)?;
+    // Through the host's procfs, which is out of sight in the container's mount namespace.
+    oom::init_apply(plan.process.oom.or(exec.oom))?;
+    let host_fds = sys::file::open_dir("/proc/self/fd")?;
+    let joined = context.state.namespaces & !sys::ns::flag::PID;
+    if joined != 0 {
+        sys::ns::enter(context.container.as_fd(), joined)?;
+    }
+    if let Some(root) = context.chroot.take() {
+        sys::file::fchdir(root.as_fd())?;
+        sys::mount::chroot_to_current_dir()?;
+    }
+    sys::process::new_session()?;
+    keyring::init_apply(&plan.keyring)?;
+    let root = sys::root::RootDir::new(sys::file::open_dir("/")?);
+    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root, host_fds.as_fd())? {
+        sync::tell_runtime(sync, &FromInit::Console(master))?;
+        terminal::init_use(&slave)?;
+    }
+    drop((root, host_fds));
+
+    sched::init_apply(&plan.process.sched)?;
+    memory_policy::init_apply(&exec.memory_policy)?;
+    personality::init_apply(exec.personality)?;
+    // From here on the limits may be too low to open a file.
+    let env = process::init_env(&plan.process.process, plan.process.privileges.uid);
+    rlimits::init_apply(&plan.process.rlimits)?;
+    privileges::init_drop_bounding(&plan.process.privileges)?;
+    let entered = process::init_enter_cwd(&plan.process.process)?;
+    privileges::init_own_stdio(&plan.process.privileges)?;
+    privileges::init_become_user(&plan.process.privileges)?;
+    if !entered {
+        process::init_enter_cwd_as_user(&plan.process.process)?;
+    }
+    process::init_verify_cwd()?;
+    privileges::init_set_capabilities(&plan.process.privileges)?;
+    sys::cred::set_umask(exec.umask);
+    let program = process::init_find_program(&plan.process.process)?;
+    sync::tell_runtime(sync, &FromInit::Ready)?;
+    Ok((init::hear(sync)? == Some(ToInit::Start)).then_some(Prepared { program, env }))
+}
