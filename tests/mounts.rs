@@ -22,6 +22,7 @@ tests![
     missing_destinations_are_made,
     dangling_symlinks_lead_inside,
     several_options_in_one_text,
+    an_overlay_of_long_paths,
     read_only_file_systems_are_not_opened_for_writing,
     relative_source_is_in_the_bundle,
     order_is_that_of_the_config,
@@ -193,6 +194,32 @@ fn tmpfs_keeps_the_mode_of_its_directory(lab: &Lab) -> Outcome {
             lab.inside(|v| mount(v, directory, "tmpfs", "x", options), &format!("stat -c %a {directory}"));
         assert_eq!(mode, expected, "{directory} {options:?}");
     }
+    Ok(())
+}
+
+/// `fsconfig(2)` takes no more than 255 bytes at once; an overlay's layers are often longer.
+fn an_overlay_of_long_paths(lab: &Lab) -> Outcome {
+    let base = lab.next_file("layers").join("o".repeat(200));
+    let dir = |name: &str| {
+        let path = base.join(name);
+        fs::create_dir_all(&path).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (lower, upper, work) = (dir("lower-with-a-long-name"), dir("upper-with-a-long-name"), dir("work"));
+    fs::write(base.join("lower-with-a-long-name/file"), "below").unwrap();
+    assert!(lower.len() + "lowerdir=".len() > 200);
+    let second = dir("second");
+    let lowers = format!("lowerdir={lower}:{second}");
+    assert!(lowers.len() > 255, "{}", lowers.len());
+    let options = json!([lowers, format!("upperdir={upper}"), format!("workdir={work}"), "nodev"]);
+    let overlay = |v: &mut Value| {
+        let mount = json!({"destination": "/o", "type": "overlay", "source": "overlay", "options": options});
+        v["mounts"].as_array_mut().unwrap().push(mount);
+        v["root"]["readonly"] = false.into();
+    };
+    let out = lab.inside(overlay, "cat /o/file; echo written > /o/new; grep ' /o ' /proc/self/mountinfo");
+    assert!(out.starts_with("below") && out.contains(" /o rw,nodev,relatime - overlay"), "{out}");
+    assert_eq!(fs::read_to_string(format!("{upper}/new")).unwrap(), "written\n");
     Ok(())
 }
 

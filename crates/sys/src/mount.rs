@@ -106,6 +106,50 @@ impl NewFs {
     }
 }
 
+/// The longest text that `fsconfig(2)` takes as a value or a source.
+pub const LONGEST_VALUE: usize = 255;
+
+/// Mounts a new instance of a file system on the directory `target` by the classic mount(2), which takes
+/// all options as one text of up to a page: for what is too long for [`NewFs`].
+///
+/// `attributes` are of [`attr`], `flags` those of the file system as [`NewFs::flag`] names them. The
+/// target is named through the host's procfs, so that no path is resolved.
+pub fn mount_with_text(
+    kind: &str,
+    source: &str,
+    (attributes, flags): (u64, &[&str]),
+    text: &str,
+    target: BorrowedFd<'_>,
+) -> Result<()> {
+    use rustix::mount::MountFlags;
+    let mut bits = MountFlags::empty();
+    for (attribute, bit) in [
+        (attr::RDONLY, MountFlags::RDONLY),
+        (attr::NOSUID, MountFlags::NOSUID),
+        (attr::NODEV, MountFlags::NODEV),
+        (attr::NOEXEC, MountFlags::NOEXEC),
+        (attr::NOATIME, MountFlags::NOATIME),
+        (attr::STRICTATIME, MountFlags::STRICTATIME),
+        (attr::NODIRATIME, MountFlags::NODIRATIME),
+        (attr::NOSYMFOLLOW, MountFlags::from_bits_retain(0x100)),
+    ] {
+        bits.set(bit, attributes & attribute != 0);
+    }
+    for flag in flags {
+        bits |= match *flag {
+            "sync" => MountFlags::SYNCHRONOUS,
+            "dirsync" => MountFlags::DIRSYNC,
+            "lazytime" => MountFlags::LAZYTIME,
+            "mand" => MountFlags::PERMIT_MANDATORY_FILE_LOCKING,
+            _ => MountFlags::empty(),
+        };
+    }
+    let args = || format!("src={source}, type={kind}, flags={:#x}, data={text}", bits.bits());
+    let place = format!("/proc/self/fd/{}", target.as_raw_fd());
+    let data = CString::new(text).map_err(|_| Errno::INVAL).named("mount", args)?;
+    rustix::mount::mount(source, &place, kind, bits, data.as_c_str()).named("mount", args)
+}
+
 /// A detached copy of the mount at `path` below `dir`; with `recursive` of the mounts below it too.
 pub fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

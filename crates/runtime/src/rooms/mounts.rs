@@ -201,6 +201,9 @@ fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
     if is_sealed_late(mount) {
         attributes &= !attr::RDONLY;
     }
+    if is_long(mount) && !mount.options.copy_up {
+        return long_filesystem(mount, kind, (attributes, mode), root, target.as_fd());
+    }
     let filesystem = sys::mount::NewFs::open(kind).map_err(|e| wrap_unknown_type(kind, e))?;
     if !mount.source.is_empty() {
         filesystem.set("source", &mount.source)?;
@@ -226,6 +229,32 @@ fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
         crate::rooms::copyup::init_copy(target.as_fd(), tree.as_fd())?;
     }
     finish(mount, tree.as_fd(), target.as_fd(), true)
+}
+
+/// Whether a text is in it that the new mount calls don't take: an overlay of many layers has one.
+fn is_long(mount: &Mount) -> bool {
+    let too_long = |text: &String| text.len() > sys::mount::LONGEST_VALUE;
+    too_long(&mount.source)
+        || mount.options.data.iter().any(|(_, value)| value.as_ref().is_some_and(too_long))
+}
+
+/// The same by the classic call. What it has mounted is found again by its path, inside the root.
+fn long_filesystem(
+    mount: &Mount,
+    kind: &str,
+    (attributes, mode): (u64, Option<u32>),
+    root: &RootDir,
+    target: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut text: Vec<String> = mode.iter().map(|mode| format!("mode={mode:04o}")).collect();
+    text.extend(mount.options.data.iter().map(|(name, value)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name.clone(),
+    }));
+    let flags = (attributes, mount.options.superblock.as_slice());
+    sys::mount::mount_with_text(kind, &mount.source, flags, &text.join(","), target)?;
+    let tree = root.open_path(&mount.path)?;
+    settle(mount, tree.as_fd())
 }
 
 /// The mode of the directory that a tmpfs covers: the image has chosen it, and the tmpfs takes it over,
@@ -282,7 +311,7 @@ fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir) -> Result<()> {
     Ok(sys::mount::set_attributes(tree.as_fd(), attributes, None, false)?)
 }
 
-/// Attaches the mount and gives it what can only be given in place.
+/// Attaches the mount to its place.
 fn finish(mount: &Mount, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, is_dir: bool) -> Result<()> {
     if is_dir != target_is_dir(target) {
         // The kernel would say EINVAL.
@@ -291,6 +320,11 @@ fn finish(mount: &Mount, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, is_dir: b
         return Err(Error::new(Kind::Invalid, text));
     }
     sys::mount::attach(tree, target)?;
+    settle(mount, tree)
+}
+
+/// Gives the mount `tree` what it can only get in place.
+fn settle(mount: &Mount, tree: BorrowedFd<'_>) -> Result<()> {
     for (propagation, recursive) in &mount.options.propagation {
         sys::mount::set_attributes(tree, Change::default(), Some(*propagation), *recursive)?;
     }
