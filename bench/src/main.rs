@@ -168,7 +168,7 @@ fn one_at_a_time(options: &Options) -> std::io::Result<Vec<Measure>> {
 }
 
 fn under_load(parallel: usize, alive: usize) -> Vec<Measure> {
-    [Operation::Run, Operation::Lifecycle, Operation::State, Operation::Version]
+    [Operation::Run, Operation::Lifecycle, Operation::Exec, Operation::State, Operation::Version]
         .map(|operation| Measure { operation, bundle: bundles::MAIN.to_owned(), parallel, alive })
         .into()
 }

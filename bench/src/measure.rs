@@ -21,6 +21,8 @@ pub enum Operation {
     Run,
     /// `create`, `start` and `delete` of one; not the time between, in which `true` ends.
     Lifecycle,
+    /// `exec` of `true` in a running container.
+    Exec,
     /// `state` of a running container.
     State,
     /// `--version`.
@@ -45,11 +47,15 @@ impl fmt::Display for Measure {
         match self.operation {
             Operation::Run => write!(f, "run true, {}", self.bundle),
             Operation::Lifecycle => write!(f, "create + start + delete"),
+            Operation::Exec => write!(f, "exec true"),
             Operation::State => write!(f, "state"),
             Operation::Version => write!(f, "--version"),
         }
     }
 }
+
+/// Why there is nothing to ask for a state.
+const NO_SLEEPER: &str = "no container of it runs";
 
 /// Where samples are taken.
 #[derive(Clone, Debug)]
@@ -77,11 +83,11 @@ impl Place {
             || match measure.operation {
                 Operation::Run => bundles::OF_FLOOR.contains(&measure.bundle.as_str()),
                 Operation::Version => true,
-                Operation::Lifecycle | Operation::State => false,
+                Operation::Lifecycle | Operation::Exec | Operation::State => false,
             }
     }
 
-    /// Takes one sample. `sleeper` is the container whose state is asked for.
+    /// Takes one sample. `sleeper` is the container for `exec` and `state`.
     pub fn sample(
         &self,
         measure: &Measure,
@@ -128,9 +134,11 @@ impl Place {
         let result = match measure.operation {
             Operation::Run => self.call(runtime, slot, Call::Run { bundle, id, memory: None }),
             Operation::Lifecycle => self.lifecycle(runtime, slot),
+            Operation::Exec => {
+                return self.call(runtime, slot, Call::Exec { id: sleeper.ok_or(NO_SLEEPER)? });
+            }
             Operation::State => {
-                let id = sleeper.ok_or("no container of it runs")?;
-                return self.call(runtime, slot, Call::State { id });
+                return self.call(runtime, slot, Call::State { id: sleeper.ok_or(NO_SLEEPER)? });
             }
             Operation::Version => return self.call(runtime, slot, Call::Version),
         };
@@ -257,6 +265,7 @@ mod tests {
             (Operation::Run, "minimal", false),
             (Operation::Version, "plain", true),
             (Operation::State, "plain", false),
+            (Operation::Exec, "plain", false),
             (Operation::Lifecycle, "plain", false),
         ] {
             let measure = Measure { operation, bundle: bundle.into(), parallel: 1, alive: 1 };
