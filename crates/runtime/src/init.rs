@@ -34,23 +34,12 @@ pub struct Context<'a> {
 }
 
 /// The exit status of init when it could not become the program.
-pub(crate) const FAILED: i32 = 255;
+const FAILED: i32 = 255;
 
 /// Runs init. It ends as the container's program, or by exiting: it never returns.
 pub fn main(context: &mut Context<'_>) -> Infallible {
-    crate::log::forget();
-    let Some(sync) = context.sync.take() else { sys::process::exit(FAILED) };
-    report_panics(&sync);
-    let prepared = match prepare(context, &sync) {
-        Ok(Some(prepared)) => prepared,
-        // The runtime is gone: nobody waits for this container.
-        Ok(None) => sys::process::exit(FAILED),
-        Err(error) => {
-            // When it can't be told either, the runtime sees that init is gone.
-            sync::tell_runtime(&sync, &FromInit::Failed(error)).ok();
-            sys::process::exit(FAILED);
-        }
-    };
+    let sync = begin(context.sync.take());
+    let prepared = or_exit(prepare(context, &sync), &sync);
     // The socket stays open until the program closes it by being executed: that is what the runtime
     // and, for the fifo, `start` wait for before `poststart` hooks.
     let error = match finish(context, &prepared) {
@@ -58,6 +47,28 @@ pub fn main(context: &mut Context<'_>) -> Infallible {
         Err(error) => error,
     };
     fail_late(&error)
+}
+
+/// What every process of a container begins with. Its messages are its own, and its panics are told.
+pub(crate) fn begin(sync: Option<OwnedFd>) -> OwnedFd {
+    crate::log::forget();
+    let Some(sync) = sync else { sys::process::exit(FAILED) };
+    report_panics(&sync);
+    sync
+}
+
+/// Goes on with what is prepared, or tells the runtime why not and ends.
+pub(crate) fn or_exit(prepared: Result<Option<Prepared>>, sync: &OwnedFd) -> Prepared {
+    match prepared {
+        Ok(Some(prepared)) => prepared,
+        // The runtime is gone: nobody waits for this process.
+        Ok(None) => sys::process::exit(FAILED),
+        Err(error) => {
+            // When it can't be told either, the runtime sees that init is gone.
+            sync::tell_runtime(sync, &FromInit::Failed(error)).ok();
+            sys::process::exit(FAILED)
+        }
+    }
 }
 
 /// What is left to do when everything is set up.
@@ -199,7 +210,7 @@ fn finish(context: &Context<'_>, prepared: &Prepared) -> Result<Infallible> {
 }
 
 /// A panic of init would be silent: it becomes the error that the runtime tells.
-pub(crate) fn report_panics(sync: &OwnedFd) {
+fn report_panics(sync: &OwnedFd) {
     let Ok(sync) = sync.try_clone() else { return };
     std::panic::set_hook(Box::new(move |info| {
         let error = Error::new(Kind::System, format!("this is a bug in the runtime: {info}"));

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::Result;
 use crate::host_exec::Plan;
-use crate::init::{self, FAILED, Prepared};
+use crate::init::{self, Prepared};
 use crate::rooms::{
     affinity, cgroup, fds, keyring, memory_policy, oom, personality, privileges, process, rlimits, sched,
     terminal,
@@ -37,18 +37,8 @@ pub struct Context<'a> {
 
 /// Runs the process. It ends as the program, or by exiting: it never returns.
 pub fn main(context: &mut Context<'_>) -> Infallible {
-    crate::log::forget();
-    let Some(sync) = context.sync.take() else { sys::process::exit(FAILED) };
-    init::report_panics(&sync);
-    let prepared = match prepare(context, &sync) {
-        Ok(Some(prepared)) => prepared,
-        // The runtime is gone: nobody waits for this process.
-        Ok(None) => sys::process::exit(FAILED),
-        Err(error) => {
-            sync::tell_runtime(&sync, &FromInit::Failed(error)).ok();
-            sys::process::exit(FAILED);
-        }
-    };
+    let sync = init::begin(context.sync.take());
+    let prepared = init::or_exit(prepare(context, &sync), &sync);
     match fds::init_close_others(context.plan.fds)
         .and_then(|()| init::execute(&prepared, &context.plan.process.process.args))
     {

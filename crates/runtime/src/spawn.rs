@@ -14,32 +14,31 @@ pub struct Spawn {
 
 /// Decides from the namespaces.
 pub fn spawn(plan: &Plan) -> Spawn {
-    let table = [
-        (&plan.pid, flag::PID),
-        (&plan.network, flag::NET),
-        (&plan.mount, flag::MOUNT),
-        (&plan.ipc, flag::IPC),
-        (&plan.uts, flag::UTS),
-    ];
-    let new = table.iter().filter(|(namespace, _)| **namespace == Namespace::New);
+    let after_the_clone = flag::CGROUP | flag::TIME;
     Spawn {
-        clone: new.fold(0, |flags, (_, flag)| flags | flag),
+        clone: flags(plan, |namespace| *namespace == Namespace::New) & !after_the_clone,
         visit_pid: matches!(plan.pid, Namespace::Join(_)),
     }
 }
 
 /// The kinds of namespaces that the container does not share with its maker.
 pub fn private(plan: &Plan) -> u64 {
+    flags(plan, Namespace::is_private)
+}
+
+/// The `CLONE_NEW*` flags of those namespaces that `which` is true of.
+fn flags(plan: &Plan, which: impl Fn(&Namespace) -> bool) -> u64 {
+    let Plan { pid, network, mount, ipc, uts, cgroup, time } = plan;
     let table = [
-        (&plan.pid, flag::PID),
-        (&plan.network, flag::NET),
-        (&plan.mount, flag::MOUNT),
-        (&plan.ipc, flag::IPC),
-        (&plan.uts, flag::UTS),
-        (&plan.cgroup, flag::CGROUP),
-        (&plan.time, flag::TIME),
+        (pid, flag::PID),
+        (network, flag::NET),
+        (mount, flag::MOUNT),
+        (ipc, flag::IPC),
+        (uts, flag::UTS),
+        (cgroup, flag::CGROUP),
+        (time, flag::TIME),
     ];
-    table.iter().filter(|(namespace, _)| namespace.is_private()).fold(0, |flags, (_, flag)| flags | flag)
+    table.iter().filter(|(namespace, _)| which(namespace)).fold(0, |flags, (_, flag)| flags | flag)
 }
 
 #[cfg(test)]
