@@ -20,11 +20,13 @@ demo:
 test:
 	@scripts/test
 
+# In a PID namespace no container outlives the benchmark, however that ends.
 bench:
 	scripts/setup bench
 	scripts/build
 	cargo build --locked --package bench
-	bench/cgroup-env $(CGROUP) cargo run --quiet --locked --package bench -- --out target/bench/$(CGROUP) $(BENCH)
+	unshare --pid --fork --kill-child --mount-proc \
+		bench/cgroup-env $(CGROUP) cargo run --quiet --locked --package bench -- --out target/bench/$(CGROUP) $(BENCH)
 
 # Newer runtimes to measure with.
 peers:

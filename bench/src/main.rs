@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 
@@ -81,11 +81,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Containers whose runtime has returned become children of this process, which can wait for them.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     fs::create_dir_all(&options.out)?;
-    let work = options.work.join(std::process::id().to_string());
+    // Not the process's number: in a PID namespace that is the same every time.
+    let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs().to_string();
+    let work = options.work.join(&run);
     fs::create_dir_all(work.join("state"))?;
-    let results = measure_all(&options, &work);
+    let results = measure_all(&options, &run, &work);
     fs::remove_dir_all(&work)?;
-    remove_cgroups();
+    remove_cgroups(&run);
     let results = results?;
     fs::write(options.out.join("results.json"), serde_json::to_vec_pretty(&results)?)?;
     fs::write(options.out.join("results.svg"), plot::svg(&results))?;
@@ -94,9 +96,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn measure_all(options: &Options, work: &Path) -> Result<Results, Box<dyn Error>> {
+fn measure_all(options: &Options, run: &str, work: &Path) -> Result<Results, Box<dyn Error>> {
     let busybox = runtimes::on_path("busybox").ok_or("no busybox: install busybox-static")?;
     let place = Place {
+        run: run.to_owned(),
         work: work.to_owned(),
         rootfs: bundles::make_rootfs(work, &busybox)?,
         sampler: Sampler {
@@ -269,10 +272,10 @@ impl<'a> Alive<'a> {
 }
 
 /// Removes the benchmark's control groups, in every hierarchy: some runtimes leave theirs when they fail.
-fn remove_cgroups() {
+fn remove_cgroups(run: &str) {
     let top = Path::new("/sys/fs/cgroup");
     let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
-    let own = format!("-{}-", std::process::id());
+    let own = format!("-{run}-");
     for hierarchy in entries(top).map(|entry| entry.path()).chain([top.to_owned()]) {
         let parent = hierarchy.join("tare-bench");
         for group in entries(&parent).filter(|group| group.file_name().to_string_lossy().contains(&own)) {

@@ -60,6 +60,8 @@ const NO_SLEEPER: &str = "no container of it runs";
 /// Where samples are taken.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The name of this run of the benchmark, which is in the names of all its containers.
+    pub run: String,
     /// The directory for everything that is written.
     pub work: PathBuf,
     /// The root file system.
@@ -161,7 +163,7 @@ impl Place {
 
     /// Runs `true` under a memory limit in bytes.
     pub fn fits(&self, runtime: &Runtime, memory: u64) -> Result<Cost, String> {
-        let id = identity(runtime, "memory");
+        let id = self.identity(runtime, "memory");
         let slot = self.prepare(&id, bundles::MAIN, &["true"], Some(memory))?;
         let result =
             self.call(runtime, &slot, Call::Run { bundle: &slot.bundle, id: &id, memory: Some(memory) });
@@ -173,8 +175,8 @@ impl Place {
 
     /// Starts a container that sleeps.
     pub fn start_sleeper(&self, runtime: &Runtime, number: usize) -> Result<Sleeper, String> {
-        let id = identity(runtime, &format!("alive{number}"));
-        // If the benchmark is killed they end by themselves some day.
+        let id = self.identity(runtime, &format!("alive{number}"));
+        // If the benchmark is killed outside of a PID namespace they end by themselves some day.
         let slot = self.prepare(&id, bundles::MAIN, &["sleep", "7200"], None)?;
         let Slot { bundle, pid_file, .. } = &slot;
         self.call(runtime, &slot, Call::RunDetached { bundle, id: &id, pid_file })?;
@@ -193,7 +195,12 @@ impl Place {
     }
 
     fn slot(&self, measure: &Measure, runtime: &Runtime, number: usize) -> Result<Slot, String> {
-        self.prepare(&identity(runtime, &number.to_string()), &measure.bundle, &["true"], None)
+        self.prepare(&self.identity(runtime, &number.to_string()), &measure.bundle, &["true"], None)
+    }
+
+    /// A name that no other run of the benchmark uses, not even for a control group.
+    fn identity(&self, runtime: &Runtime, what: &str) -> String {
+        format!("{}-{}-{what}", runtime.name, self.run)
     }
 
     fn prepare(&self, id: &str, bundle: &str, args: &[&str], memory: Option<u64>) -> Result<Slot, String> {
@@ -216,11 +223,6 @@ struct Slot {
     bundle: PathBuf,
     pid_file: PathBuf,
     errors: PathBuf,
-}
-
-/// A name that no other run of the benchmark uses, not even for a control group.
-fn identity(runtime: &Runtime, what: &str) -> String {
-    format!("{}-{}-{what}", runtime.name, std::process::id())
 }
 
 fn read_pid(file: &Path) -> Result<Pid, String> {
