@@ -245,31 +245,6 @@ fn setattr(
         .map(drop)
 }
 
-/// The attributes that the mount of `fd` has now.
-pub fn attributes(fd: BorrowedFd<'_>) -> Result<u64> {
-    let flags = rustix::fs::fstatvfs(fd).call("fstatvfs")?.f_flag;
-    let raw = flags.bits();
-    let mut out = 0;
-    for (st, bit) in [
-        (libc::ST_RDONLY, attr::RDONLY),
-        (libc::ST_NOSUID, attr::NOSUID),
-        (libc::ST_NODEV, attr::NODEV),
-        (libc::ST_NOEXEC, attr::NOEXEC),
-        (libc::ST_NODIRATIME, attr::NODIRATIME),
-    ] {
-        if raw & st != 0 {
-            out |= bit;
-        }
-    }
-    // No bit stands for "strictatime": it is what is left.
-    if raw & libc::ST_NOATIME != 0 {
-        out |= attr::NOATIME;
-    } else if raw & libc::ST_RELATIME == 0 {
-        out |= attr::STRICTATIME;
-    }
-    Ok(out)
-}
-
 /// Makes `new` the root of the mount namespace and lets go of the old one.
 ///
 /// `pivot_root(".", ".")` stacks the old root on the new one; nothing needs to be made for it. What is
