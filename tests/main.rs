@@ -31,6 +31,7 @@ mod namespaces;
 mod process;
 mod ps;
 mod run;
+mod seal;
 mod security;
 mod spec;
 mod start;
@@ -60,6 +61,7 @@ fn main() -> std::process::ExitCode {
         process::TESTS,
         ps::TESTS,
         run::TESTS,
+        seal::TESTS,
         security::TESTS,
         spec::TESTS,
         start::TESTS,

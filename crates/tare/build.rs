@@ -1,4 +1,4 @@
-//! Finds out which commit the program is built from, for `--version`.
+//! Finds out which commit the program is built from, for `--version`, and names the program's entry point.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)] // that is how a build script speaks to cargo
 
@@ -11,6 +11,11 @@ fn main() {
     let named = std::env::var("TARE_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = named.or_else(of_checkout).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=TARE_COMMIT={commit}");
+    // Without optimization the first steps of the program would call functions that need relocations.
+    let is = |name: &str, values: &[&str]| std::env::var(name).is_ok_and(|v| values.contains(&v.as_str()));
+    if is("PROFILE", &["release"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"]) {
+        println!("cargo::rustc-link-arg-bins=-Wl,--entry=entry");
+    }
 }
 
 /// The commit of the checkout that this source is part of.

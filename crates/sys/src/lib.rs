@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod clone;
 pub mod copy;
 pub mod cred;
+pub mod entry;
 pub mod error;
 pub mod exe;
 pub mod file;

@@ -3,3 +3,4 @@
 #![forbid(unsafe_code)]
 
 sys::main!(tare::main);
+sys::entry!();

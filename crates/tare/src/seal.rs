@@ -12,9 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use runtime::{Error, Kind, Result};
-use sys::file::Stat;
-use sys::mount::{NewFs, attr};
-use sys::{Errno, OFlags, exe, file, mount};
+use sys::{Errno, exe, file, mount};
 
 /// File systems of statfs(2) that can't be written to by anybody: cramfs, erofs, iso9660, romfs, squashfs.
 const READ_ONLY: [u64; 5] = [0x28cd_3d45, 0xe0f5_e1e2, 0x9660, 0x7275, 0x7371_7368];
@@ -22,9 +20,6 @@ const READ_ONLY: [u64; 5] = [0x28cd_3d45, 0xe0f5_e1e2, 0x9660, 0x7275, 0x7371_73
 const TMPFS: u64 = 0x0102_1994;
 /// The file system that the program is seen through.
 const OVERLAY: u64 = 0x794c_7630;
-
-/// Directories of which one serves as the second layer that an overlay must have.
-const SECOND_LAYERS: [&str; 2] = ["/run", "/dev"];
 
 /// Returns when the program runs from a file that a container can't write to; else starts it again, with
 /// the same arguments, from one.
@@ -69,39 +64,10 @@ fn has_path(program: BorrowedFd<'_>) -> Result<bool> {
     Ok(file::stat(path).is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)))
 }
 
-/// Opens the program `own` through an overlay over its directory. It is mounted nowhere, so nobody else
-/// sees it, and it has no upper layer, so it can't be written to.
-fn through_overlay(own: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let path = exe::path(own)?;
-    let unfit = || Error::new(Kind::System, format!("overlay: no layers for {}", path.display()));
-    let (Some(dir), Some(name)) = (path.parent().and_then(Path::to_str), path.file_name()) else {
-        return Err(unfit());
-    };
-    let overlay = NewFs::open("overlay")?;
-    overlay.set("lowerdir", &layers(dir).ok_or_else(unfit)?)?;
-    // Inode numbers need not be unique across the layers; without this the kernel may log that they aren't.
-    let _ = overlay.set("xino", "off");
-    let root = overlay.mount(attr::RDONLY | attr::NOSUID | attr::NODEV)?;
-    let view = file::open_at(root.as_fd(), name, OFlags::RDONLY | OFlags::NOFOLLOW, 0)?;
-    // The path was right when the program was started: by now another file may be there.
-    if identity(&file::stat_fd(view.as_fd())?) != identity(&file::stat_fd(own)?) {
-        return Err(Error::new(Kind::System, format!("overlay: {} is another program now", path.display())));
-    }
-    Ok(view)
-}
-
-/// The layers of an overlay over `dir`, the upper one first.
-fn layers(dir: &str) -> Option<String> {
-    let inside = |a: &str, b: &str| Path::new(a).starts_with(b);
-    // The kernel refuses, and logs, a layer within another.
-    let second = SECOND_LAYERS.iter().find(|layer| !inside(layer, dir) && !inside(dir, layer))?;
-    let escaped = dir.replace('\\', "\\\\").replace(':', "\\:");
-    Some(format!("{escaped}:{second}"))
-}
-
-/// What a file and the view of it through an overlay have in common.
-fn identity(stat: &Stat) -> (u64, i64, i64, u64) {
-    (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
+/// Opens the program through an overlay over its directory, if this is its first start and [`sys::entry`]
+/// has not done so already.
+fn through_overlay(_: BorrowedFd<'_>) -> Result<OwnedFd> {
+    Ok(sys::entry::open_own_through_overlay()?)
 }
 
 /// Copies the program to memory.
@@ -126,24 +92,5 @@ fn restore_name(args: &[OsString]) -> Result<()> {
     match CString::new(name.as_bytes()) {
         Ok(name) if !name.is_empty() => Ok(exe::set_process_name(&name)?),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layers_lie_beside_each_other() {
-        for (dir, layers_of) in [
-            ("/usr/bin", Some("/usr/bin:/run")),
-            ("/usr/local/a:b/c\\d", Some("/usr/local/a\\:b/c\\\\d:/run")),
-            ("/run", Some("/run:/dev")),
-            ("/run/tare", Some("/run/tare:/dev")),
-            ("/runner", Some("/runner:/run")),
-            ("/", None),
-        ] {
-            assert_eq!(layers(dir).as_deref(), layers_of, "{dir}");
-        }
     }
 }
