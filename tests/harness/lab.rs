@@ -191,11 +191,10 @@ impl<'s> Lab<'s> {
         for entry in fs::read_dir(self.root()).into_iter().flatten().flatten() {
             let id = entry.file_name();
             // Containers of the peer share the root: only their own runtime can delete them.
-            for runtime in [Some(&self.tare), self.settings.runc.as_ref()].into_iter().flatten() {
-                if entry.path().exists() {
-                    self.call_of(runtime, &["delete", "--force", &id.to_string_lossy()]);
-                }
-            }
+            let state = fs::read_to_string(entry.path().join("state.json")).unwrap_or_default();
+            let is_runcs = state.contains("\"init_process_pid\"");
+            let runtime = self.settings.runc.as_ref().filter(|_| is_runcs).unwrap_or(&self.tare);
+            self.call_of(runtime, &["delete", "--force", &id.to_string_lossy()]);
         }
         self.leaks()
     }
