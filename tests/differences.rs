@@ -177,14 +177,44 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        what: "Why a program can't be executed",
+        runc: "exec /bin/odd: no such file or directory",
+        tare: "exec /bin/odd: no such file or directory: its interpreter /nope is not in the container",
+        why: "The file that is there is not the one that is missing. Other causes of other errors are told as well.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["/bin/odd"]);
+            crate::process::write_executable(&c.rootfs("bin/odd"), "#!/nope\n");
+            c.run(&[]).err.trim_end().to_owned()
+        },
+    },
+    Difference {
+        what: "Why a program may not be executed",
+        runc: "…exec: \"/etc/passwd\": permission denied",
+        tare: "…exec: \"/etc/passwd\": permission denied: it is not executable, its mode is 0644",
+        why: "It may be the mode, the user, or a mount with `noexec`. A name that is found nowhere else in `PATH` has it as well.",
+        probe: |lab, runtime| lab.container_of(runtime, &["/etc/passwd"]).run(&[]).err.trim_end().to_owned(),
+    },
+    Difference {
         what: "Late failure of execve",
         runc: "",
-        tare: "exec /bin/odd: no such file or directory",
+        tare: "exec /bin/odd: no such file or directory: its interpreter /nope is not in the container",
         why: "The log has it too, where engines look for it.",
         probe: |lab, runtime| {
             let c = lab.container_of(runtime, &["/bin/odd"]);
             crate::process::write_executable(&c.rootfs("bin/odd"), "#!/nope\n");
             c.run(&[]).errors().join("\n")
+        },
+    },
+    Difference {
+        what: "Failed hooks",
+        runc: "…hook #0: exit status 3, stdout: , stderr: one",
+        tare: "…hook #0: exit status 3, stdout: , stderr: one\\ntwo, path: /bin/sh",
+        why: "One line, with the path. Of much output only the end is shown. A timeout shows the output as well.",
+        probe: |lab, runtime| {
+            let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo one >&2; echo two >&2; exit 3"]});
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| v["hooks"]["createRuntime"] = json!([hook]));
+            })
         },
     },
     Difference {

@@ -22,6 +22,8 @@ pub enum Words {
     Same,
     /// The same, followed by the field in parentheses.
     Field(&'static str),
+    /// The same, followed by this.
+    Then(&'static str),
     /// Another text.
     Ours(&'static str),
     /// Another text of which only this part is agreed.
@@ -38,7 +40,7 @@ pub struct Row {
     /// What runc prints on stderr. `RT` is the name of the program, `BUNDLE` the directory of the bundle.
     pub text: String,
     pub words: Words,
-    /// Messages of level warning in the log.
+    /// How messages of level warning in the log begin.
     pub warnings: &'static [&'static str],
     /// runc before 1.5 says something else.
     pub newer: bool,
@@ -102,6 +104,7 @@ impl Row {
         let tare = runtime.name() == "tare";
         let text = match self.words {
             Words::Field(field) if tare => format!("{} ({field})", self.text),
+            Words::Then(more) if tare => format!("{}{more}", self.text),
             Words::Ours(text) if tare => text.to_owned(),
             Words::Has(part) if tare => return Err(part),
             _ => self.text.clone(),
@@ -140,7 +143,7 @@ impl Row {
         let warnings: Vec<String> = output.messages("warning").iter().map(|w| normal(w, c)).collect();
         // runc warns of more, some of it in logrus' own shape.
         let missing: Vec<_> =
-            self.warnings.iter().filter(|w| !warnings.iter().any(|have| have == *w)).collect();
+            self.warnings.iter().filter(|w| !warnings.iter().any(|have| have.starts_with(**w))).collect();
         want("warnings", "[]".into(), format!("{missing:?}"));
         faults
     }

@@ -6,7 +6,7 @@ use crate::golden::{Row, Words};
 use crate::harness::bundle::{mount, push, without_namespace};
 use crate::harness::{Container, Value, json};
 
-use Words::{Field, Has, Ours, Same};
+use Words::{Field, Has, Ours, Same, Then};
 
 /// The common beginnings.
 const INIT: &str = "RT run failed: unable to start container process: error during container init: ";
@@ -219,7 +219,7 @@ fn hooks() -> Vec<Row> {
     let fails = || json!({"path": "/bin/false"});
     let exit = |kind: &'static str, code: i32, prefix: &str| {
         let text = format!("{prefix}error running {kind} hook #0: exit status 1, stdout: , stderr: ");
-        Row::new(kind, hook(kind, fails()), &["run"], code, &text, Same)
+        Row::new(kind, hook(kind, fails()), &["run"], code, &text, Then(", path: /bin/false"))
     };
     let oops = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo oops >&2; exit 3"]});
     let slow = json!({"path": "/bin/sleep", "args": ["sleep", "5"], "timeout": 1});
@@ -233,12 +233,13 @@ fn hooks() -> Vec<Row> {
         Row::new("poststop", hook("poststop", fails()), &["run"], 0, "", Same)
             .warns(&["unable to destroy container: error running poststop hook #0: exit status 1, stdout: , stderr: "]).newer(),
         Row::new("hook with output", hook("createRuntime", oops), &["run"], 1,
-            &format!("{INIT}error running createRuntime hook #0: exit status 3, stdout: , stderr: oops"), Same).newer(),
+            &format!("{INIT}error running createRuntime hook #0: exit status 3, stdout: , stderr: oops"), Then(", path: /bin/sh")).newer(),
         Row::new("missing hook", hook("createContainer", json!({"path": "/nohook"})), &["run"], 1,
             &format!("{INIT}error running createContainer hook #0: {missing}"), Same).newer(),
         Row::new("missing startContainer hook", hook("startContainer", json!({"path": "/nohook"})), &["run"], 255,
             &format!("error running startContainer hook #0: {missing}"), Same).late().newer(),
         Row::new("slow hook", hook("createRuntime", slow), &["run"], 1,
-            &format!("{INIT}error running createRuntime hook #0: hook ran past specified timeout of 1.0s"), Same).newer(),
+            &format!("{INIT}error running createRuntime hook #0: hook ran past specified timeout of 1.0s"),
+            Then(", stdout: , stderr: , path: /bin/sleep")).newer(),
     ]
 }

@@ -3,7 +3,6 @@
 use std::fs;
 
 use crate::harness::bundle::mount;
-use crate::harness::runtime::without_hints;
 use crate::harness::{Lab, Outcome, Value, json, tests};
 
 tests![
@@ -13,6 +12,7 @@ tests![
     where_each_runs,
     failures,
     failure_shows_its_output,
+    failure_shows_the_end_of_much_output,
     timeout,
     timeout_of_a_hook_that_does_not_read,
     left_behind_writer_is_not_waited_for,
@@ -166,12 +166,9 @@ fn failures(lab: &Lab) -> Outcome {
         ("poststart", 1, "RT run failed: "),
     ] {
         let run = lab.run(&["sh", "-c", "exit 7"], |v| v["hooks"][kind] = json!([shell("exit 3")]));
-        let text = format!("{prefix}error running {kind} hook #0: exit status 3, stdout: , stderr: ");
-        assert_eq!(
-            (run.code, without_hints(&run.err).trim_end()),
-            (code, run.runtime.words(&text).trim_end()),
-            "{kind}"
-        );
+        let text =
+            format!("{prefix}error running {kind} hook #0: exit status 3, stdout: , stderr: {}", path(lab));
+        assert_eq!((run.code, run.err.trim_end()), (code, run.runtime.words(&text).trim_end()), "{kind}");
         let missing = lab.run(&["sh", "-c", "exit 7"], |v| v["hooks"][kind] = json!([{"path": "/nohook"}]));
         missing.fails_with(&format!(
             "{prefix}error running {kind} hook #0: fork/exec /nohook: no such file or directory"
@@ -181,10 +178,9 @@ fn failures(lab: &Lab) -> Outcome {
     // The end of the container counts, not the last hook: a warning only.
     let run = lab.run(&["sh", "-c", "exit 7"], |v| v["hooks"]["poststop"] = json!([shell("exit 3")]));
     assert_eq!((run.code, run.err.as_str()), (7, ""));
-    assert_eq!(
-        run.messages("warning"),
-        ["unable to destroy container: error running poststop hook #0: exit status 3, stdout: , stderr: "]
-    );
+    let text =
+        "unable to destroy container: error running poststop hook #0: exit status 3, stdout: , stderr: ";
+    assert_eq!(run.messages("warning"), [format!("{text}{}", path(lab))]);
     // The second hook has number 1, and stops the third.
     let file = lab.dir.join("third");
     let third = format!("touch {}", file.display());
@@ -196,22 +192,59 @@ fn failures(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+/// What an error says of the hook behind runc's words; tare does not show the newline that ends its output.
+fn path(lab: &Lab) -> &'static str {
+    if lab.tare.name() == "runc" { "" } else { ", path: /bin/sh" }
+}
+
 fn failure_shows_its_output(lab: &Lab) -> Outcome {
+    let newline = if lab.tare.name() == "runc" { "\n" } else { "" };
     let run = lab
         .run(&["true"], |v| v["hooks"]["createRuntime"] = json!([shell("echo said; echo oops >&2; exit 3")]));
-    run.fails_with("error running createRuntime hook #0: exit status 3, stdout: said\n, stderr: oops\n");
+    run.fails_with(&format!(
+        "error running createRuntime hook #0: exit status 3, stdout: said{newline}, stderr: oops{newline}{}",
+        path(lab)
+    ));
     let run = lab.run(&["true"], |v| v["hooks"]["createRuntime"] = json!([shell("kill -9 $$")]));
-    run.fails_with("error running createRuntime hook #0: signal: killed, stdout: , stderr: ");
+    run.fails_with(&format!(
+        "error running createRuntime hook #0: signal: killed, stdout: , stderr: {}",
+        path(lab)
+    ));
+    Ok(())
+}
+
+/// Whatever a hook has written, the error is one line of bounded length, with the end of it.
+fn failure_shows_the_end_of_much_output(lab: &Lab) -> Outcome {
+    lab.not_runc("shows all of it")?;
+    let script = "seq 100000 >&2; printf 'a\\033[31m\\tb\\377\\nlast words\\n\\n' >&2; exit 3";
+    for kind in ["createRuntime", "createContainer", "startContainer", "poststart"] {
+        let run = lab.run(&["sleep", "1"], |v| v["hooks"][kind] = json!([shell(script)]));
+        let start = format!("error running {kind} hook #0: exit status 3, stdout: , stderr: …");
+        let end = "99999\\n100000\\na\\u{1b}[31m\\tb\u{fffd}\\nlast words, path: /bin/sh";
+        let [error] = run.errors()[..] else { panic!("not one error: {:?}", run.log) };
+        assert!(error.contains(&start) && error.ends_with(end), "{kind}: {error}");
+        assert!(error.len() < 5000 && run.err == format!("{error}\n"), "{kind}: {:?}", run.err);
+    }
     Ok(())
 }
 
 fn timeout(lab: &Lab) -> Outcome {
     let slow = json!([{"path": "/bin/sleep", "args": ["sleep", "50"], "timeout": 1}]);
     let run = lab.run(&["true"], |v| v["hooks"]["createRuntime"] = slow);
-    run.fails(
-        1,
+    let more = if lab.tare.name() == "runc" { "" } else { ", stdout: , stderr: , path: /bin/sleep" };
+    let text = format!(
         "RT run failed: unable to start container process: error during container init: \
-         error running createRuntime hook #0: hook ran past specified timeout of 1.0s",
+         error running createRuntime hook #0: hook ran past specified timeout of 1.0s{more}"
+    );
+    run.fails(1, &text);
+    let mut talks = shell("echo waiting for a daemon >&2; sleep 50");
+    talks["timeout"] = json!(1);
+    let run = lab.run(&["true"], |v| v["hooks"]["createRuntime"] = json!([talks]));
+    run.fails_with("hook ran past specified timeout of 1.0s");
+    assert!(
+        lab.tare.name() == "runc" || run.err.contains(", stderr: waiting for a daemon, path:"),
+        "{}",
+        run.err
     );
     let quick = json!([{"path": "/bin/true", "timeout": 100}]);
     lab.run(&["true"], |v| v["hooks"]["createRuntime"] = quick).ok();

@@ -17,6 +17,7 @@ mod devices;
 mod differences;
 mod exec;
 mod exec_attacks;
+mod exec_errors;
 mod exec_io;
 mod features;
 mod golden;
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         differences::TESTS,
         exec::TESTS,
         exec_attacks::TESTS,
+        exec_errors::TESTS,
         exec_io::TESTS,
         features::TESTS,
         golden::TESTS,

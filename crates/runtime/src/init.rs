@@ -11,7 +11,7 @@ use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::namespaces::{self, Joins};
 use crate::rooms::{
     cgroup, devices, fds, keyring, mask, memory_policy, mounts, oom, personality, privileges, process,
-    rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
+    program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
 };
 use crate::sync::{self, FromInit, ToInit};
 use crate::{Error, Kind, Result};
@@ -81,12 +81,13 @@ pub(crate) struct Prepared {
 
 /// Says that the program could not be executed when nobody waits for that any more, and ends.
 pub(crate) fn fail_late(error: &Error) -> ! {
-    // The commands are over, so this goes where the container's own messages would go, and to the log.
-    log::error!("{error}");
+    // The commands are over, so this goes where the container's own messages would go, bare as those are,
+    // and to the log, if that is not the same.
     if !crate::log::goes_to_stderr() {
-        let [_, _, stderr] = sys::process::stdio();
-        sys::file::write_fd(stderr, format!("{error}\n").as_bytes()).ok();
+        log::error!("{error}");
     }
+    let [_, _, stderr] = sys::process::stdio();
+    sys::file::write_fd(stderr, format!("{error}\n").as_bytes()).ok();
     sys::process::exit(FAILED)
 }
 
@@ -94,8 +95,10 @@ pub(crate) fn fail_late(error: &Error) -> ! {
 pub(crate) fn execute(prepared: &Prepared, args: &[CString]) -> Result<Infallible> {
     signals::init_reset()?;
     let errno = sys::process::execve(&prepared.program, args, &prepared.env);
-    let program = prepared.program.to_string_lossy();
-    Err(Error::new(Kind::Exec, format!("exec {program}: {}", sys::errno_text(errno))))
+    let text = format!("exec {}: {}", prepared.program.to_string_lossy(), sys::errno_text(errno));
+    let why = program::init_explain(&prepared.program, args, &prepared.env, errno);
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    Err(Error::new(Kind::Exec, format!("{text}{why}")))
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.

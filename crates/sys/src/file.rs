@@ -39,6 +39,30 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     read_at(CWD, path, 64 << 20)
 }
 
+/// Opens for reading what may be anything that somebody else has put there: a fifo is not waited for, a
+/// terminal does not become the process's own, and no magic link of procfs is followed.
+pub fn open_untrusted(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    let path = path.as_ref();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = rustix::fs::ResolveFlags::NO_MAGICLINKS;
+    retry(|| rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)).named("open", || show(path))
+}
+
+/// At most `limit` bytes of `fd` from `offset` on, fewer at its end. The place where `fd` stands stays.
+pub fn read_from(fd: BorrowedFd<'_>, offset: u64, limit: usize) -> Result<Vec<u8>> {
+    let mut data = vec![0; limit];
+    let mut filled = 0;
+    while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(filled as u64);
+        match retry(|| rustix::io::pread(fd, &mut *rest, at)).call("pread")? {
+            0 => break,
+            got => filled += got,
+        }
+    }
+    data.truncate(filled);
+    Ok(data)
+}
+
 /// What is left in `fd`, or `EFBIG` when that is more than `limit` bytes.
 pub fn read_fd(fd: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>, Errno> {
     let mut data = Vec::with_capacity(4096);
@@ -220,6 +244,18 @@ pub fn is_regular(stat: &Stat) -> bool {
 /// Whether the caller, with its effective ids, may execute `path`.
 pub fn may_execute(path: &Path) -> bool {
     rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// Whether `path` is a symlink.
+pub fn is_symlink(path: &Path) -> bool {
+    let stat = rustix::fs::lstat(path);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
+/// Whether `path` lies on a mount from which nothing is executed (`noexec`).
+pub fn is_on_noexec(path: &Path) -> bool {
+    let mount = rustix::fs::statvfs(path);
+    mount.is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
 }
 
 /// Opens for use what `fd` is a handle to (`O_PATH`). `own_fds` is the directory `/proc/self/fd` of a

@@ -115,7 +115,7 @@ pub fn run(plan: &Plan, stage: Stage, state: &oci::HookState, env: DefaultEnv<'_
     for (index, hook) in plan.of(stage).iter().enumerate() {
         if let Err(text) = run_one(hook, &input, env) {
             let text = format!("error running {} hook #{index}: {text}", stage.name());
-            let error = Error::new(Kind::System, text).hint(format!("the hook is {}", hook.path));
+            let error = Error::new(Kind::System, text);
             if stage != Stage::Poststop {
                 return Err(error);
             }
@@ -144,23 +144,22 @@ fn run_one(hook: &oci::Hook, input: &[u8], env: DefaultEnv<'_>) -> Result<(), St
         .timeout
         .and_then(|t| u64::try_from(t).ok())
         .map(|t| (t, Instant::now() + Duration::from_secs(t)));
-    let output = converse(&mut child, input, deadline.map(|(_, at)| at));
-    let Some((stdout, stderr)) = output else {
+    let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
+    let has_ended = converse(&mut child, input, deadline.map(|(_, at)| at), &mut stdout, &mut stderr);
+    if !has_ended {
         let group = i32::try_from(child.id()).unwrap_or(i32::MAX);
         sys::process::kill_group(group);
-        child.wait().ok();
-        let seconds = deadline.map_or(0, |(t, _)| t);
-        return Err(format!("hook ran past specified timeout of {seconds}.0s"));
-    };
-    let status = child.wait().map_err(|e| e.to_string())?;
-    if status.success() {
-        return Ok(());
     }
+    let status = child.wait().map_err(|e| e.to_string())?;
     let how = match std::os::unix::process::ExitStatusExt::signal(&status) {
+        _ if !has_ended => {
+            format!("hook ran past specified timeout of {}.0s", deadline.map_or(0, |(t, _)| t))
+        }
+        _ if status.success() => return Ok(()),
         Some(number) => format!("signal: {}", sys::signal::describe(number)),
         None => format!("exit status {}", status.code().unwrap_or(-1)),
     };
-    Err(format!("{how}, stdout: {stdout}, stderr: {stderr}"))
+    Err(format!("{how}, stdout: {stdout}, stderr: {stderr}, path: {}", hook.path))
 }
 
 fn set_env(command: &mut Command, hook: &oci::Hook, default: DefaultEnv<'_>) {
@@ -185,22 +184,61 @@ fn set_env(command: &mut Command, hook: &oci::Hook, default: DefaultEnv<'_>) {
     }
 }
 
-/// How much of a hook's output is kept for an error message.
-const OUTPUT: usize = 16 << 10;
+/// How much of a hook's output an error shows: the end, where the reason is.
+const SHOWN: usize = 2 << 10;
+/// As much as a pipe may hold: when the hook is gone no more than this can be of its own making.
+const PIPE: usize = 1 << 20;
 
-/// Writes `input` and reads both streams until they end, or returns `None` at the deadline. A process
+/// What a stream of a hook has brought.
+#[derive(Default)]
+struct Tail {
+    /// Its end, at least as much as is shown.
+    end: Vec<u8>,
+    /// All of it, in bytes.
+    total: usize,
+}
+
+impl Tail {
+    fn add(&mut self, data: &[u8]) {
+        self.total += data.len();
+        self.end.extend_from_slice(data);
+        if self.end.len() > 8 * SHOWN {
+            self.end.drain(..self.end.len() - SHOWN);
+        }
+    }
+}
+
+/// One line, whatever the hook has written.
+impl std::fmt::Display for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cut = self.end.get(self.end.len().saturating_sub(SHOWN)..).unwrap_or(&[]);
+        if cut.len() < self.total {
+            f.write_str("…")?;
+        }
+        String::from_utf8_lossy(cut).trim_end().chars().try_for_each(|c| match c {
+            c if c.is_control() => write!(f, "{}", c.escape_debug()),
+            c => std::fmt::Write::write_char(f, c),
+        })
+    }
+}
+
+/// Writes `input` and reads both streams until they end; false when the deadline came first. A process
 /// that the hook has left behind with a stream open does not keep the runtime once the hook itself is
 /// gone; nor does a hook that leaves an input unread which is more than the pipe holds.
 fn converse(
     child: &mut std::process::Child,
     mut input: &[u8],
     deadline: Option<Instant>,
-) -> Option<(String, String)> {
+    stdout: &mut Tail,
+    stderr: &mut Tail,
+) -> bool {
     let (mut stdin, mut out, mut err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    if let Some(stdin) = &stdin {
-        sys::file::set_nonblocking(stdin.as_fd()).ok()?;
+    if let Some(pipe) = &stdin
+        && sys::file::set_nonblocking(pipe.as_fd()).is_err()
+    {
+        stdin = None;
     }
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut at_end = 0;
     let pidfd = sys::signal::open_process(i32::try_from(child.id()).unwrap_or(i32::MAX)).ok();
     let mut gone = false;
     while (out.is_some() || err.is_some()) || (!gone && pidfd.is_some()) {
@@ -220,25 +258,26 @@ fn converse(
             err.as_ref().map(|pipe| (pipe.as_fd(), For::Read)),
             pidfd.as_ref().filter(|_| !gone).map(|pidfd| (pidfd.as_fd(), For::Read)),
         ];
-        let [_, read_out, read_err, ended] = sys::process::poll_for(fds, left).ok()?;
-        if read_out && !more(&mut out, &mut stdout) {
+        let Ok([_, read_out, read_err, ended]) = sys::process::poll_for(fds, left) else { break };
+        if read_out && !more(&mut out, stdout) {
             out = None;
         }
-        if read_err && !more(&mut err, &mut stderr) {
+        if read_err && !more(&mut err, stderr) {
             err = None;
         }
+        let all = stdout.total + stderr.total;
         // What is left behind may write without end.
-        let full = |text: &Vec<u8>| text.len() >= OUTPUT;
-        if gone && (!read_out || full(&stdout)) && (!read_err || full(&stderr)) {
+        if gone && (!read_out && !read_err || all - at_end >= 2 * PIPE) {
             break;
         }
-        gone |= ended;
+        if ended && !gone {
+            (gone, at_end) = (true, all);
+        }
         if !gone && deadline.is_some_and(|at| Instant::now() >= at) {
-            return None;
+            return false;
         }
     }
-    let text = |data: Vec<u8>| String::from_utf8_lossy(&data).into_owned();
-    Some((text(stdout), text(stderr)))
+    true
 }
 
 /// Writes what there is room for; false when that was all, or nobody reads.
@@ -252,12 +291,11 @@ fn has_more_to_write(pipe: BorrowedFd<'_>, data: &mut &[u8]) -> bool {
 }
 
 /// Reads once; false when the stream has ended.
-fn more(stream: &mut Option<impl std::io::Read>, into: &mut Vec<u8>) -> bool {
+fn more(stream: &mut Option<impl std::io::Read>, into: &mut Tail) -> bool {
     let mut buffer = [0u8; 4096];
     match stream.as_mut().map(|s| s.read(&mut buffer)) {
         Some(Ok(n)) if n > 0 => {
-            let room = OUTPUT.saturating_sub(into.len()).min(n);
-            into.extend_from_slice(buffer.get(..room).unwrap_or(&[]));
+            into.add(buffer.get(..n).unwrap_or(&[]));
             true
         }
         Some(Err(e)) if e.kind() == std::io::ErrorKind::Interrupted => true,
@@ -280,5 +318,32 @@ pub fn state(
         pid,
         bundle: bundle.display().to_string(),
         annotations: annotations.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_shown_as_one_line_from_its_end() {
+        let much = "x".repeat(SHOWN - 5);
+        for (pieces, shown) in [
+            (vec![""], String::new()),
+            (vec!["oops\n"], "oops".to_owned()),
+            (vec!["a\n", "b\r\n", "\n \t\n"], "a\\nb".to_owned()),
+            (vec!["\t\u{1b}[31m\u{7f}\0é\"\\"], "\\t\\u{1b}[31m\\u{7f}\\0é\"\\".to_owned()),
+            (vec!["begin", &much], format!("begin{much}")),
+            (vec!["?begin", &much], format!("…begin{much}")),
+            (vec![&much; 30], format!("…xxxxx{much}")),
+        ] {
+            let mut tail = Tail::default();
+            pieces.iter().for_each(|piece| tail.add(piece.as_bytes()));
+            assert_eq!(tail.to_string(), shown);
+            assert!(tail.end.len() <= 8 * SHOWN);
+        }
+        let mut half = Tail::default();
+        half.add(&"é".as_bytes()[1..]);
+        assert_eq!(half.to_string(), "\u{fffd}");
     }
 }

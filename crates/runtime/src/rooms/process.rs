@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::program;
 use crate::error::On;
 use crate::faults::Faults;
 use crate::{Error, Kind, Result};
@@ -161,25 +162,37 @@ pub fn init_find_program(plan: &Plan) -> Result<CString> {
     let text = name.to_string_lossy();
     let refuse = |why: &str| Error::new(Kind::Exec, format!("exec: {text:?}: {why}"));
     if text.contains('/') {
-        return match check_program(Path::new(OsStr::from_bytes(name.to_bytes()))) {
+        let path = Path::new(OsStr::from_bytes(name.to_bytes()));
+        return match check_program(path) {
             Ok(()) => Ok(name.to_owned()),
             Err(Refusal::Missing(errno)) => Err(refuse(&format!("stat {text}: {}", sys::errno_text(errno)))),
             Err(Refusal::Directory) => Err(refuse("is a directory")),
-            Err(Refusal::NotExecutable) => Err(refuse("permission denied")),
+            Err(Refusal::NotExecutable) => Err(refuse(&match program::init_refusal(path) {
+                Some(why) => format!("permission denied: it {why}"),
+                None => "permission denied".to_owned(),
+            })),
         };
     }
     // An empty PATH is a list of none, an empty name in it is the working directory: so it is in Go.
+    let mut near = String::new();
     for dir in plan.search.split(':').filter(|_| !text.is_empty() && !plan.search.is_empty()) {
         let path = Path::new(if dir.is_empty() { "." } else { dir }).join(text.as_ref());
-        if check_program(&path).is_ok() {
-            if !path.is_absolute() {
+        match check_program(&path) {
+            Ok(()) if !path.is_absolute() => {
                 return Err(refuse("cannot run executable found relative to current directory"));
             }
-            return CString::new(path.into_os_string().into_encoded_bytes())
-                .map_err(|_| refuse("executable file not found in $PATH"));
+            Ok(()) => {
+                return CString::new(path.into_os_string().into_encoded_bytes())
+                    .map_err(|_| refuse("executable file not found in $PATH"));
+            }
+            Err(Refusal::NotExecutable) if near.is_empty() => {
+                let why = program::init_refusal(&path).unwrap_or_default();
+                near = format!(": {} {why}", path.display());
+            }
+            Err(_) => {}
         }
     }
-    Err(refuse("executable file not found in $PATH"))
+    Err(refuse(&format!("executable file not found in $PATH{near}")))
 }
 
 enum Refusal {
