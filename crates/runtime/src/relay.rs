@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::Result;
+use crate::rooms::signals;
 use sys::clone::Child;
 use sys::process::{Ended, For};
 use sys::signal;
@@ -13,20 +14,19 @@ use sys::signal;
 const CHUNK: usize = 64 << 10;
 
 /// The caller's terminal in raw mode; it is put back when this is dropped, and by a panic.
+///
+/// That is done in the foreground only: at any other time the terminal is another job's, a shell's most
+/// likely, and so are its settings.
 #[derive(Debug)]
-pub struct Terminal {
+struct Terminal {
     caller: OwnedFd,
     saved: sys::tty::Saved,
 }
 
 impl Terminal {
-    /// Finds the caller's terminal. Its error is one that `run` should have before anything is made.
-    pub fn find() -> Result<OwnedFd> {
-        Ok(sys::tty::of_caller()?)
-    }
-
-    /// Puts the caller's terminal in raw mode: every byte is for the container.
-    pub fn take(caller: OwnedFd) -> Result<Terminal> {
+    /// Puts the caller's terminal in raw mode: every byte is for the container. A job in the background
+    /// stops here until it is in the foreground, as all do that set up a terminal.
+    fn take(caller: OwnedFd) -> Result<Terminal> {
         let saved = sys::tty::make_raw(caller.as_fd())?;
         let terminal = Terminal { saved: saved.clone(), caller };
         // A panic ends the process without running any destructor.
@@ -40,40 +40,61 @@ impl Terminal {
         }));
         Ok(terminal)
     }
+
+    /// Puts it in raw mode once more. Whoever had the terminal while this process was stopped has put it
+    /// into a mode of its own.
+    fn take_again(&self) {
+        if sys::tty::is_foreground(self.caller.as_fd()) {
+            sys::tty::make_raw(self.caller.as_fd()).ok();
+        }
+    }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
         // A terminal that is gone (SIGHUP) can't be put back.
-        sys::tty::restore(self.caller.as_fd(), &self.saved).ok();
+        if sys::tty::is_foreground(self.caller.as_fd()) {
+            sys::tty::restore(self.caller.as_fd(), &self.saved).ok();
+        }
     }
 }
 
 /// Passes signals, and between `master` and the caller's standard streams all bytes, until init ends.
-pub fn run(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) -> Result<Ended> {
-    let signals = signal::descriptor(signal::ALL)?;
+/// `caller` is the caller's terminal, which is as it was when this returns.
+pub fn run(child: &Child, master: Option<OwnedFd>, caller: Option<OwnedFd>) -> Result<Ended> {
+    let terminal = caller.map(Terminal::take).transpose()?;
+    relay(child, master, terminal.as_ref())
+}
+
+fn relay(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) -> Result<Ended> {
+    let signals = signal::descriptor(signals::HELD)?;
     let mut pump = master.map(Pump::new);
     resize(pump.as_ref(), terminal);
     loop {
-        let [stdin, stdout, _] = sys::process::stdio();
-        let (input, output, from, to) =
-            pump.as_ref().map_or((None, None, None, None), |p| p.wants(stdin, stdout));
+        let [input, output, from, to] = pump.as_ref().map_or([None; 4], Pump::wants);
         let [signalled, input, output, from, _] =
             sys::process::poll_for([Some((signals.as_fd(), For::Read)), input, output, from, to], -1)?;
-        if let Some(pump) = &mut pump {
-            pump.step((stdin, input), (stdout, output), from)?;
-        }
+        // Nobody sees what the container shows any more: its terminal is hung up, as one is whose line
+        // is cut.
+        pump = pump.and_then(|pump| pump.step(input, output, from));
         while signalled && let Some(number) = signal::next(signals.as_fd())? {
             match number {
                 signal::CHILD => {
                     if let Some(ended) = reap(child)? {
                         if let Some(pump) = &mut pump {
-                            pump.drain(stdout);
+                            pump.drain(signals.as_fd());
                         }
                         return Ok(ended);
                     }
                 }
                 signal::WINDOW => resize(pump.as_ref(), terminal),
+                signal::CONTINUE => {
+                    if let Some(terminal) = terminal {
+                        terminal.take_again();
+                    }
+                    resize(pump.as_ref(), terminal);
+                    forward(child, number);
+                }
                 other => forward(child, other),
             }
         }
@@ -108,12 +129,14 @@ fn resize(pump: Option<&Pump>, terminal: Option<&Terminal>) {
     }
 }
 
-type Wants<'a> = Option<(BorrowedFd<'a>, For)>;
+type Want<'a> = Option<(BorrowedFd<'a>, For)>;
 
 /// Bytes on their way between the caller and the container's terminal.
 #[derive(Debug)]
 struct Pump {
     master: OwnedFd,
+    /// The standard output, opened once more where that is a terminal.
+    screen: Option<OwnedFd>,
     to_container: Vec<u8>,
     to_caller: Vec<u8>,
     stdin_open: bool,
@@ -122,73 +145,95 @@ struct Pump {
 
 impl Pump {
     fn new(master: OwnedFd) -> Pump {
-        Pump { master, to_container: Vec::new(), to_caller: Vec::new(), stdin_open: true, master_open: true }
+        let [_, stdout, _] = sys::process::stdio();
+        let screen = sys::tty::open_again(stdout);
+        let (to_container, to_caller) = (Vec::new(), Vec::new());
+        Pump { master, screen, to_container, to_caller, stdin_open: true, master_open: true }
     }
 
     /// What to wait for: input and output of the caller, output and input of the container. Nothing is
     /// read for which there is no room.
-    fn wants<'a>(
-        &'a self,
-        stdin: BorrowedFd<'a>,
-        stdout: BorrowedFd<'a>,
-    ) -> (Wants<'a>, Wants<'a>, Wants<'a>, Wants<'a>) {
+    fn wants(&self) -> [Want<'_>; 4] {
         let master = self.master.as_fd();
-        (
-            (self.stdin_open && self.to_container.is_empty()).then_some((stdin, For::Read)),
-            (!self.to_caller.is_empty()).then_some((stdout, For::Write)),
+        [
+            (self.stdin_open && self.to_container.is_empty()).then_some((stdin(), For::Read)),
+            (!self.to_caller.is_empty()).then_some((stdout(self.screen.as_ref()), For::Write)),
             (self.master_open && self.to_caller.is_empty()).then_some((master, For::Read)),
             (self.master_open && !self.to_container.is_empty()).then_some((master, For::Write)),
-        )
+        ]
     }
 
-    /// Moves what can be moved now. The caller's streams come with whether they are ready.
-    fn step(
-        &mut self,
-        (stdin, input): (BorrowedFd<'_>, bool),
-        (stdout, output): (BorrowedFd<'_>, bool),
-        from: bool,
-    ) -> Result<()> {
+    /// Moves what can be moved now, from and to what is ready; `None` when nobody reads any more.
+    fn step(mut self, input: bool, output: bool, from: bool) -> Option<Pump> {
         if input {
             // A caller whose input has ended leaves the container's terminal open, as runc does.
-            self.stdin_open = read_some(stdin, &mut self.to_container)?;
+            self.stdin_open = read_some(stdin(), &mut self.to_container);
         }
         if from {
-            self.master_open = read_some(self.master.as_fd(), &mut self.to_caller)?;
+            self.master_open = read_some(self.master.as_fd(), &mut self.to_caller);
         }
         if !self.to_container.is_empty() {
             write_some(self.master.as_fd(), &mut self.to_container);
         }
-        if output {
-            write_some(stdout, &mut self.to_caller);
-        }
-        Ok(())
+        let heard = !output || self.write_out();
+        heard.then_some(self)
     }
 
-    /// Init is gone: what it has written is still in the terminal.
-    fn drain(&mut self, stdout: BorrowedFd<'_>) {
-        while self.master_open || !self.to_caller.is_empty() {
+    fn write_out(&mut self) -> bool {
+        write_some(stdout(self.screen.as_ref()), &mut self.to_caller)
+    }
+
+    /// Init is gone: what it has written is still in the terminal. It is no more than the kernel keeps
+    /// for one; what follows comes from others who have the terminal open, and who may never end.
+    fn drain(&mut self, signals: BorrowedFd<'_>) {
+        let mut left = KEPT;
+        loop {
             if !self.to_caller.is_empty() {
-                let waited = sys::process::poll_for([Some((stdout, For::Write))], -1);
-                if waited.is_err() || !write_some(stdout, &mut self.to_caller) {
+                let wanted = [Some((stdout(self.screen.as_ref()), For::Write)), Some((signals, For::Read))];
+                let Ok([ready, signalled]) = sys::process::poll_for(wanted, -1) else { return };
+                if (signalled && asked_to_end(signals)) || (ready && !self.write_out()) {
                     return;
                 }
                 continue;
             }
-            match read_some(self.master.as_fd(), &mut self.to_caller) {
-                Ok(true) if !self.to_caller.is_empty() => {}
-                _ => return,
+            if left == 0 || !self.master_open {
+                return;
             }
+            self.master_open = read_some(self.master.as_fd(), &mut self.to_caller);
+            if self.to_caller.is_empty() {
+                return;
+            }
+            left = left.saturating_sub(self.to_caller.len());
         }
     }
 }
 
-/// Appends what can be read now; false at the end. A terminal says EIO when nobody has its other end.
-fn read_some(fd: BorrowedFd<'_>, into: &mut Vec<u8>) -> Result<bool> {
+fn stdin() -> BorrowedFd<'static> {
+    let [stdin, _, _] = sys::process::stdio();
+    stdin
+}
+
+/// Where the container's output goes: the standard output, or the screen that this is.
+fn stdout(screen: Option<&OwnedFd>) -> BorrowedFd<'_> {
+    let [_, stdout, _] = sys::process::stdio();
+    screen.map_or(stdout, AsFd::as_fd)
+}
+
+/// So much can wait in a terminal at most: the kernel stops at 8 KiB, and reads 4 KiB ahead.
+const KEPT: usize = 64 << 10;
+
+/// Whether one of the signals that have come wants this process to end, which then waits for no reader.
+fn asked_to_end(signals: BorrowedFd<'_>) -> bool {
+    let next = || signal::next(signals).ok().flatten();
+    std::iter::from_fn(next).any(signal::asks_to_end)
+}
+
+/// Appends what can be read now; false at the end, which for a terminal nobody has open is EIO. What
+/// can't be read at all, such as a directory for the standard input, is at its end as well.
+fn read_some(fd: BorrowedFd<'_>, into: &mut Vec<u8>) -> bool {
     match sys::file::read_some(fd, into, CHUNK) {
-        Ok(0) => Ok(false),
-        Ok(_) | Err(sys::Errno::AGAIN | sys::Errno::INTR) => Ok(true),
-        Err(sys::Errno::IO) => Ok(false),
-        Err(errno) => Err(sys::Error { call: "read", args: "terminal".to_owned(), errno }.into()),
+        Ok(count) => count != 0,
+        Err(errno) => matches!(errno, sys::Errno::AGAIN | sys::Errno::INTR),
     }
 }
 

@@ -13,9 +13,27 @@ pub const KILL: i32 = libc::SIGKILL;
 pub const CHILD: i32 = libc::SIGCHLD;
 /// The terminal has another size.
 pub const WINDOW: i32 = libc::SIGWINCH;
+/// The process was stopped and goes on.
+pub const CONTINUE: i32 = libc::SIGCONT;
+/// What was written to a pipe is read by nobody.
+pub const PIPE: i32 = libc::SIGPIPE;
+/// A job in the background has read from its terminal.
+pub const BACKGROUND_READ: i32 = libc::SIGTTIN;
+/// A job in the background has changed its terminal.
+pub const BACKGROUND_WRITE: i32 = libc::SIGTTOU;
 
 /// All signals.
 pub const ALL: Set = Set::MAX;
+
+/// The set that has only `signal`, a number from 1 to 64.
+pub const fn only(signal: i32) -> Set {
+    1 << (signal - 1)
+}
+
+/// Whether `signal` is one by which a person or a system asks a process to end.
+pub fn asks_to_end(signal: i32) -> bool {
+    matches!(signal, libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM)
+}
 
 /// Replaces the caller's mask of blocked signals and returns the one it had.
 pub fn set_mask(mask: Set) -> Result<Set> {

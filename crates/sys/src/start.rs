@@ -41,5 +41,9 @@ pub unsafe fn enter(argc: c_int, argv: *const *const c_char, run: fn(Vec<OsStrin
     }
     // SAFETY: no code of ours runs when the signal comes.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // A caller that ignores its children has made that so for this program too, and the kernel would tell
+    // of no end of a child.
+    // SAFETY: no code of ours runs when the signal comes.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     c_int::from(run(args))
 }

@@ -1,6 +1,7 @@
 //! Terminals: the caller's own, and the pseudo-terminal of a container.
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 
@@ -14,6 +15,25 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
 /// The state of a terminal, to be put back later.
 #[derive(Clone, Debug)]
 pub struct Saved(Termios);
+
+/// Whether the caller's process group is the one that the terminal `fd` is for. Also true of a terminal
+/// that does not control the caller's session, which nobody's job is in front of.
+pub fn is_foreground(fd: BorrowedFd<'_>) -> bool {
+    rustix::termios::tcgetpgrp(fd).map_or(true, |group| group == rustix::process::getpgrp())
+}
+
+/// Opens the terminal `fd` once more, for writes that don't wait; `None` for what is no terminal, and where
+/// that can't be done. The descriptor that the caller handed over is shared with others, who expect theirs
+/// to wait.
+pub fn open_again(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let number = rustix::fs::fstat(fd).ok().map(|stat| stat.st_rdev)?;
+    // A master is no way to a terminal but to another one.
+    if !is_terminal(fd) || number == rustix::fs::makedev(5, 2) {
+        return None;
+    }
+    let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
+    crate::file::open_at(crate::file::CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), flags, 0).ok()
+}
 
 /// Remembers the state of the terminal `fd` and puts its input in raw mode. It still makes of a newline
 /// what its own settings say.
@@ -95,7 +115,7 @@ pub fn of_caller() -> Result<OwnedFd> {
     crate::file::open_at(
         crate::file::CWD,
         "/dev/tty",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
+        OFlags::RDWR | OFlags::NOCTTY,
         0,
     )
 }

@@ -7,7 +7,7 @@ use crate::faults::Faults;
 use crate::host::{self, Handles};
 use crate::host_exec::{self, Plan};
 use crate::plan::plan_process;
-use crate::relay::{self, Terminal};
+use crate::relay;
 use crate::rooms::{fds, keyring, signals, terminal};
 use crate::status::{self, Status};
 use crate::store::{self, State};
@@ -75,15 +75,13 @@ pub fn exec(ctx: &Context, id: &str, options: &ExecOptions) -> Result<i32> {
     if options.detach {
         return host_exec::start(&plan, &state, init, handles).map(|_| 0);
     }
-    let caller = if plan.terminal.is_new() { Some(Terminal::find()?) } else { None };
+    let caller = if plan.terminal.is_new() { Some(sys::tty::of_caller()?) } else { None };
     if let Some(caller) = &caller {
         plan.terminal.take_size(caller.as_fd());
     }
     signals::host_hold()?;
     let mut started = host_exec::start(&plan, &state, init, handles)?;
-    let terminal = caller.map(Terminal::take).transpose()?;
-    let ended = relay::run(&started.child, started.terminal.take(), terminal.as_ref());
-    drop(terminal);
+    let ended = relay::run(&started.child, started.terminal.take(), caller);
     if ended.is_err() {
         host::kill(&started.child);
     }

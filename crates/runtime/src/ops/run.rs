@@ -5,7 +5,7 @@ use super::RunOptions;
 use super::create::{Container, make, prepare, undo};
 use crate::host::{self, Begin};
 use crate::plan::Plan;
-use crate::relay::{self, Terminal};
+use crate::relay;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::signals;
 use crate::{Context, Result};
@@ -18,7 +18,7 @@ pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
         let container = make(ctx, &prepared, Begin::AtOnce)?;
         return begun(&prepared.plan, container).map(|_| 0);
     }
-    let caller = if prepared.plan.terminal.is_new() { Some(Terminal::find()?) } else { None };
+    let caller = if prepared.plan.terminal.is_new() { Some(sys::tty::of_caller()?) } else { None };
     if let Some(caller) = &caller {
         prepared.plan.terminal.take_size(caller.as_fd());
     }
@@ -31,11 +31,7 @@ pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
     let Container { mut made, state, entry, lock } = begun(&prepared.plan, container)?;
     // While it runs, others may change it.
     drop(lock);
-    let terminal = caller.map(Terminal::take).transpose()?;
-    let master = made.terminal.take();
-    let ended = relay::run(&made.child, master, terminal.as_ref());
-    drop(terminal);
-    let ended = match ended {
+    let ended = match relay::run(&made.child, made.terminal.take(), caller) {
         Ok(ended) => ended,
         Err(error) => {
             host::kill(&made.child);

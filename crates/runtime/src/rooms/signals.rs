@@ -1,10 +1,17 @@
 //! Signal masks and dispositions, which a new program expects to be the default.
 use crate::Result;
+use sys::signal::{ALL, BACKGROUND_READ, BACKGROUND_WRITE, PIPE, Set, only};
 
-/// Holds all signals back in the caller. Children of a clone begin that way, so that no signal for
+/// The signals that a runtime in the foreground passes on.
+///
+/// The others are about what it does itself: a write that nobody reads, which is an error for it, and
+/// the use of a terminal from the background, which stops it as it stops any job.
+pub const HELD: Set = ALL & !(only(PIPE) | only(BACKGROUND_READ) | only(BACKGROUND_WRITE));
+
+/// Holds signals back in the caller. Children of a clone begin that way, so that no signal for
 /// the runtime can end a container's first process before it has its own dispositions.
 pub fn host_hold() -> Result<()> {
-    sys::signal::set_mask(sys::signal::ALL)?;
+    sys::signal::set_mask(HELD)?;
     Ok(())
 }
 
