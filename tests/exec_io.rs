@@ -1,19 +1,17 @@
 //! `exec`: streams, descriptors, terminals, and what the caller gets hold of.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
-use std::process::{Child, Stdio};
+
+use rustix::process::Signal;
 
 use crate::exec::{exec, up};
 use crate::harness::pty::{Terminal, receive};
 use crate::harness::runtime::wait;
+use crate::harness::session::{Way, signal, socket};
 use crate::harness::{Container, Lab, Outcome, eventually, json, tests};
 
 tests![
     streams_are_the_callers,
-    much_goes_through_pipes,
-    a_grandchild_holds_nobody_up,
     only_three_files_are_open,
     preserved_files_stay_open,
     detached_with_a_pid_file,
@@ -22,9 +20,6 @@ tests![
     console_socket,
     console_socket_wants_a_terminal_and_detach,
     terminal_of_the_caller,
-    keys_reach_the_process,
-    size_follows_the_callers,
-    settings_of_the_terminal_come_back,
     signals_are_forwarded,
     nothing_grows,
 ];
@@ -33,33 +28,6 @@ fn streams_are_the_callers(lab: &Lab) -> Outcome {
     let c = up(lab, |_| ());
     let output = exec(&c, &[], &["sh", "-c", "echo out; echo err >&2; cat; exit 3"]);
     assert_eq!((output.code, output.out.as_str(), output.err.as_str()), (3, "out\n", "err\n"));
-    Ok(())
-}
-
-/// 10 MiB through `cat`, in and out by pipes.
-fn much_goes_through_pipes(lab: &Lab) -> Outcome {
-    let c = up(lab, |_| ());
-    let mut call = lab.command(&c.runtime, &lab.next_file("log"));
-    call.args(["exec", &c.id, "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = call.spawn().unwrap();
-    let data: Vec<u8> = (0..10u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let sent = data.clone();
-    let writer = std::thread::spawn(move || stdin.write_all(&sent));
-    let mut got = Vec::new();
-    stdout.read_to_end(&mut got).unwrap();
-    writer.join().unwrap().unwrap();
-    assert_eq!(wait(child), 0);
-    assert!(got == data, "{} bytes of {} came back", got.len(), data.len());
-    Ok(())
-}
-
-/// What it leaves behind in the container keeps the caller's files open, but not the call.
-fn a_grandchild_holds_nobody_up(lab: &Lab) -> Outcome {
-    lab.not_runc("copies between pipes until their last user has gone")?;
-    let c = up(lab, |_| ());
-    assert_eq!(exec(&c, &[], &["sh", "-c", "sleep 1000 & echo done"]).ok(), "done\n");
-    assert_eq!(c.status(), "running");
     Ok(())
 }
 
@@ -119,13 +87,6 @@ fn detached_failure_leaves_nothing(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A listening socket, and its path.
-fn socket(lab: &Lab) -> (UnixListener, String) {
-    let path = lab.dir.join("test.sock");
-    let _ = fs::remove_file(&path);
-    (UnixListener::bind(&path).unwrap(), path.to_str().unwrap().to_owned())
-}
-
 fn pidfd_socket(lab: &Lab) -> Outcome {
     lab.newer_than_runc(1, 2)?;
     let c = up(lab, |_| ());
@@ -173,67 +134,15 @@ fn console_socket_wants_a_terminal_and_detach(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// `exec --tty` of a shell script on `terminal`.
-fn exec_on(c: &Container, terminal: &Terminal, script: &str) -> Child {
-    let mut command = c.lab.command(&c.runtime, &c.lab.next_file("log"));
-    command.args(["exec", "--tty", &c.id, "sh", "-c", script]);
-    terminal.spawn(c.lab, &command)
-}
-
 fn terminal_of_the_caller(lab: &Lab) -> Outcome {
-    let c = up(lab, |_| ());
     let mut terminal = Terminal::open();
     terminal.resize(33, 77);
     let script =
         "tty; test -t 0 -a -t 1 -a -t 2 && echo all; stty size; ls /proc/$$/fd | tr '\\n' ' '; exit 5";
-    let child = exec_on(&c, &terminal, script);
+    let (_c, child) = Way::Exec.on(lab, &terminal, script);
     let text = terminal.read_until("0 1 2 ");
     assert!(text.starts_with("/dev/pts/0\r\nall\r\n33 77\r\n"), "{text:?}");
     assert_eq!(wait(child), 5);
-    Ok(())
-}
-
-/// ^C is the process's business, not the caller's.
-fn keys_reach_the_process(lab: &Lab) -> Outcome {
-    let c = up(lab, |_| ());
-    let mut terminal = Terminal::open();
-    let script =
-        "trap 'echo interrupted; exit 9' INT; read line; echo got $line; while :; do sleep 0.05; done";
-    let child = exec_on(&c, &terminal, script);
-    eventually("the terminal to be raw", || (!terminal.settings().contains("ICANON")).then_some(()));
-    terminal.type_in("some words\r");
-    terminal.read_until("got some words\r\n");
-    terminal.type_in("\x03");
-    terminal.read_until("interrupted\r\n");
-    assert_eq!(wait(child), 9);
-    Ok(())
-}
-
-fn size_follows_the_callers(lab: &Lab) -> Outcome {
-    let c = up(lab, |_| ());
-    let mut terminal = Terminal::open();
-    terminal.resize(33, 77);
-    let script = "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done";
-    let child = exec_on(&c, &terminal, script);
-    terminal.read_until("33 77\r\n");
-    terminal.resize(44, 88);
-    terminal.read_until("44 88\r\n");
-    assert_eq!(wait(child), 0);
-    Ok(())
-}
-
-fn settings_of_the_terminal_come_back(lab: &Lab) -> Outcome {
-    let c = up(lab, |_| ());
-    for (script, code) in [("echo ready; read line", 0), ("echo ready; read line; kill -9 $$", 137)] {
-        let mut terminal = Terminal::open();
-        let before = terminal.settings();
-        let child = exec_on(&c, &terminal, script);
-        terminal.read_until("ready");
-        eventually("the terminal to be raw", || (terminal.settings() != before).then_some(()));
-        terminal.type_in("\r");
-        assert_eq!(wait(child), code);
-        assert_eq!(terminal.settings(), before);
-    }
     Ok(())
 }
 
@@ -244,8 +153,7 @@ fn signals_are_forwarded(lab: &Lab) -> Outcome {
     call.args(["exec", &c.id, "sh", "-c", "trap 'exit 4' TERM; echo ready; while :; do sleep 0.05; done"]);
     let child = call.stdout(fs::File::create(&ready).unwrap()).spawn().unwrap();
     eventually("the trap", || fs::read_to_string(&ready).unwrap().contains("ready").then_some(()));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    signal(&child, Signal::TERM);
     assert_eq!(wait(child), 4);
     Ok(())
 }

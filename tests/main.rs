@@ -34,9 +34,11 @@ mod ps;
 mod run;
 mod seal;
 mod security;
+mod sessions;
 mod spec;
 mod start;
 mod state;
+mod streams;
 mod stress;
 mod terminal;
 
@@ -65,9 +67,11 @@ fn main() -> std::process::ExitCode {
         run::TESTS,
         seal::TESTS,
         security::TESTS,
+        sessions::TESTS,
         spec::TESTS,
         start::TESTS,
         state::TESTS,
+        streams::TESTS,
         stress::TESTS,
         terminal::TESTS,
     ]

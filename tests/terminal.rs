@@ -1,21 +1,15 @@
 //! process.terminal: in the foreground on the caller's terminal, and over `--console-socket`.
 
-use std::os::unix::net::UnixListener;
-use std::process::Child;
-
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::harness::pty::{Terminal, receive};
 use crate::harness::runtime::wait;
-use crate::harness::{Container, Lab, Outcome, Value, eventually, json, tests};
+use crate::harness::session::{Way, signal, socket};
+use crate::harness::{Lab, Outcome, Value, eventually, json, tests};
 
 tests![
     is_a_terminal_inside,
-    size_is_the_callers_and_follows_it,
-    keys_reach_the_process,
-    settings_come_back,
     settings_come_back_when_the_container_is_killed,
-    settings_come_back_when_create_fails,
     much_output_arrives,
     signals_pass_while_nobody_reads,
     host_mounts_get_no_console,
@@ -34,19 +28,9 @@ fn interactive(config: &mut Value) {
     config["process"]["terminal"] = json!(true);
 }
 
-/// `run` of a shell script on `terminal`.
-fn run_on<'l>(lab: &'l Lab, terminal: &Terminal, script: &str) -> (Container<'l>, Child) {
-    let mut c = lab.container(&["sh", "-c", script]);
-    c.edit(interactive);
-    let mut command = lab.command(&c.runtime, &lab.next_file("log"));
-    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
-    let child = terminal.spawn(lab, &command);
-    (c, child)
-}
-
 fn is_a_terminal_inside(lab: &Lab) -> Outcome {
     let mut terminal = Terminal::open();
-    let (_, child) = run_on(
+    let (_, child) = Way::Run.on(
         lab,
         &terminal,
         "tty; test -t 0 -a -t 1 -a -t 2 && echo all; ps -o pid,tty,args | grep '[p]s -o'; exit 5",
@@ -58,74 +42,13 @@ fn is_a_terminal_inside(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn size_is_the_callers_and_follows_it(lab: &Lab) -> Outcome {
-    let mut terminal = Terminal::open();
-    terminal.resize(33, 77);
-    let script = "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done";
-    let (_, child) = run_on(lab, &terminal, script);
-    terminal.read_until("33 77\r\n");
-    terminal.resize(44, 88);
-    terminal.read_until("44 88\r\n");
-    assert_eq!(wait(child), 0);
-    Ok(())
-}
-
-/// Input is passed byte by byte: ^C is the container's business, not the caller's.
-fn keys_reach_the_process(lab: &Lab) -> Outcome {
-    let mut terminal = Terminal::open();
-    let (_, child) = run_on(
-        lab,
-        &terminal,
-        "trap 'echo interrupted; exit 9' INT; read line; echo got $line; while :; do sleep 0.05; done",
-    );
-    eventually("the terminal to be raw", || (!terminal.settings().contains("ICANON")).then_some(()));
-    terminal.type_in("some words\r");
-    terminal.read_until("got some words\r\n");
-    terminal.type_in("\x03");
-    terminal.read_until("interrupted\r\n");
-    assert_eq!(wait(child), 9);
-    Ok(())
-}
-
-fn settings_come_back(lab: &Lab) -> Outcome {
-    let mut terminal = Terminal::open();
-    let before = terminal.settings();
-    let (_, child) = run_on(lab, &terminal, "echo ready; read line");
-    terminal.read_until("ready");
-    assert_ne!(terminal.settings(), before, "raw while the container runs");
-    terminal.type_in("\r");
-    assert_eq!(wait(child), 0);
-    assert_eq!(terminal.settings(), before);
-    Ok(())
-}
-
 fn settings_come_back_when_the_container_is_killed(lab: &Lab) -> Outcome {
     let mut terminal = Terminal::open();
     let before = terminal.settings();
-    let (c, child) = run_on(lab, &terminal, "echo ready; sleep 100");
+    let (c, child) = Way::Run.on(lab, &terminal, "echo ready; sleep 100");
     terminal.read_until("ready");
     c.kill("KILL").ok();
     assert_eq!(wait(child), 137);
-    assert_eq!(terminal.settings(), before);
-    // And when the runtime itself is asked to end.
-    let (_, child) = run_on(lab, &terminal, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done");
-    terminal.read_until("ready");
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(wait(child), 3);
-    assert_eq!(terminal.settings(), before);
-    Ok(())
-}
-
-fn settings_come_back_when_create_fails(lab: &Lab) -> Outcome {
-    let mut terminal = Terminal::open();
-    let before = terminal.settings();
-    let mut c = lab.container(&["/nope"]);
-    c.edit(interactive);
-    let mut command = lab.command(&c.runtime, &lab.next_file("log"));
-    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
-    let child = terminal.spawn(lab, &command);
-    terminal.read_until("stat /nope: no such file or directory");
-    assert_eq!(wait(child), 1);
     assert_eq!(terminal.settings(), before);
     Ok(())
 }
@@ -133,7 +56,7 @@ fn settings_come_back_when_create_fails(lab: &Lab) -> Outcome {
 /// More than every buffer on the way, and the last line before the end.
 fn much_output_arrives(lab: &Lab) -> Outcome {
     let mut terminal = Terminal::open();
-    let (_, child) = run_on(lab, &terminal, "seq 1 200000; echo last");
+    let (_, child) = Way::Run.on(lab, &terminal, "seq 1 200000; echo last");
     let text = terminal.read_until("last\r\n");
     assert_eq!(text.lines().count(), 200_001);
     assert!(text.lines().zip(1..).take(200_000).all(|(line, number)| line == number.to_string()));
@@ -143,20 +66,16 @@ fn much_output_arrives(lab: &Lab) -> Outcome {
 
 fn console_is_the_terminal(lab: &Lab) -> Outcome {
     let mut terminal = Terminal::open();
-    let (_, child) =
-        run_on(lab, &terminal, "echo to the console > /dev/console; stat -c '%t:%T' /dev/console; echo end");
+    let (_, child) = Way::Run.on(
+        lab,
+        &terminal,
+        "echo to the console > /dev/console; stat -c '%t:%T' /dev/console; echo end",
+    );
     let text = terminal.read_until("end\r\n");
     // CVE-2025-52565: it is a Unix98 pseudoterminal, whatever the image has there.
     assert_eq!(text, "to the console\r\n88:0\r\nend\r\n");
     wait(child);
     Ok(())
-}
-
-/// A listening socket, and its path.
-fn socket(lab: &Lab) -> (UnixListener, String) {
-    let path = lab.dir.join("console.sock");
-    let _ = std::fs::remove_file(&path);
-    (UnixListener::bind(&path).unwrap(), path.to_str().unwrap().to_owned())
 }
 
 fn console_socket_receives_the_master(lab: &Lab) -> Outcome {
@@ -277,7 +196,7 @@ fn signals_pass_while_nobody_reads(lab: &Lab) -> Outcome {
         let before = std::mem::replace(&mut last, waiting());
         (last > 30_000 && last == before).then_some(())
     });
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    signal(&child, Signal::TERM);
     eventually("the end of the container", || {
         let state = c.call("state", &[]);
         (state.code != 0 || state.out.contains("stopped")).then_some(())

@@ -7,6 +7,8 @@ pub mod leaks;
 pub mod pty;
 pub mod report;
 pub mod runtime;
+pub mod screen;
+pub mod session;
 pub mod settings;
 
 use std::time::{Duration, Instant};

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{
+    InputModes, OptionalActions, OutputModes, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize,
+};
 
-use super::{Lab, PATIENCE};
+use super::{Lab, PATIENCE, eventually};
 
 pub struct Terminal {
     pub master: File,
@@ -43,33 +45,54 @@ impl Terminal {
             .unwrap();
     }
 
+    /// Newlines are shown as they come, as all other bytes are.
+    pub fn keep_newlines(&self) {
+        let mut modes = tcgetattr(&self.slave).unwrap();
+        modes.output_modes.remove(OutputModes::ONLCR);
+        tcsetattr(&self.slave, OptionalActions::Now, &modes).unwrap();
+    }
+
     /// Runs `program` with this as its controlling terminal.
     pub fn spawn(&self, lab: &Lab, program: &Command) -> Child {
+        self.spawn_with(lab, program, |_| ())
+    }
+
+    /// The same, after `edit` of what else it is given.
+    pub fn spawn_with(&self, lab: &Lab, program: &Command, edit: impl FnOnce(&mut Command)) -> Child {
         let mut command = lab.clean(Command::new(&lab.settings.busybox));
         command.args(["setsid", "-c"]).arg(program.get_program()).args(program.get_args());
         let slave = || self.slave.try_clone().unwrap();
-        command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap()
+        command.stdin(slave()).stdout(slave()).stderr(slave());
+        edit(&mut command);
+        command.spawn().unwrap()
     }
 
     pub fn type_in(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Reads until `text` has been printed, and gives everything since the last call.
+    /// Reads until `text` has been printed, and gives everything from the last call up to it.
     #[track_caller]
     pub fn read_until(&mut self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
-        while !self.seen.contains(text) {
+        let found = loop {
+            if let Some(at) = self.seen.find(text) {
+                break at + text.len();
+            }
             let tail = self.seen.len().saturating_sub(500);
             assert!(
                 Instant::now() < end,
                 "the terminal never showed {text:?}, but {:?}",
                 self.seen.get(tail..)
             );
-            if !self.read_some(Duration::from_millis(200)) {
-                continue;
-            }
-        }
+            self.read_some(Duration::from_millis(200));
+        };
+        self.seen.drain(..found).collect()
+    }
+
+    /// What has come meanwhile, after a short wait for it.
+    pub fn read_now(&mut self) -> String {
+        self.read_some(Duration::from_millis(20));
         std::mem::take(&mut self.seen)
     }
 
@@ -87,6 +110,13 @@ impl Terminal {
         };
         self.seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         count > 0
+    }
+
+    /// Waits until a runtime has it in raw mode; the line editor of a shell leaves these settings alone.
+    #[track_caller]
+    pub fn wait_until_raw(&self) {
+        let raw = || !tcgetattr(&self.slave).unwrap().input_modes.contains(InputModes::ICRNL);
+        eventually("the terminal to be raw", || raw().then_some(()));
     }
 
     pub fn settings(&self) -> String {

@@ -74,9 +74,7 @@ fn relay(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) ->
         let [input, output, from, to] = pump.as_ref().map_or([None; 4], Pump::wants);
         let [signalled, input, output, from, _] =
             sys::process::poll_for([Some((signals.as_fd(), For::Read)), input, output, from, to], -1)?;
-        // Nobody sees what the container shows any more: its terminal is hung up, as one is whose line
-        // is cut.
-        pump = pump.and_then(|pump| pump.step(input, output, from));
+        // These come first: a key is pressed in a window of the new size.
         while signalled && let Some(number) = signal::next(signals.as_fd())? {
             match number {
                 signal::CHILD => {
@@ -98,6 +96,9 @@ fn relay(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) ->
                 other => forward(child, other),
             }
         }
+        // When nobody sees any more what the container shows, its terminal is hung up, as one is whose
+        // line is cut.
+        pump = pump.and_then(|pump| pump.step(input, output, from));
     }
 }
 

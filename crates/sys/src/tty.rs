@@ -112,10 +112,5 @@ pub fn of_caller() -> Result<OwnedFd> {
             return rustix::io::fcntl_dupfd_cloexec(fd, 3).call("fcntl F_DUPFD_CLOEXEC");
         }
     }
-    crate::file::open_at(
-        crate::file::CWD,
-        "/dev/tty",
-        OFlags::RDWR | OFlags::NOCTTY,
-        0,
-    )
+    crate::file::open_at(crate::file::CWD, "/dev/tty", OFlags::RDWR | OFlags::NOCTTY, 0)
 }
