@@ -162,6 +162,27 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        what: "SIGINT for `run` and `exec` with a terminal",
+        runc: "0",
+        tare: "5",
+        why: "It is passed on as every signal is. runc ends at once, and leaves the program alone without a terminal.",
+        probe: crate::sessions::status_after_interrupt,
+    },
+    Difference {
+        what: "A terminal asked for in the background",
+        runc: "uses up a CPU",
+        tare: "stops",
+        why: "A shell expects that of every job that wants the terminal, and goes on with it by `fg`.",
+        probe: crate::sessions::in_the_background,
+    },
+    Difference {
+        what: "The terminal after a stop and `fg`",
+        runc: "as it was left",
+        tare: "raw",
+        why: "A shell has changed it meanwhile. The size is looked at again as well.",
+        probe: crate::sessions::terminal_after_a_stop,
+    },
+    Difference {
         what: "`oomScoreAdj` in the file of `exec --process`",
         runc: "0",
         tare: "321",

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Child, Command};
 
 use rustix::process::Signal;
@@ -10,8 +9,8 @@ use rustix::process::Signal;
 use crate::harness::pty::Terminal;
 use crate::harness::runtime::wait;
 use crate::harness::screen::Screen;
-use crate::harness::session::{BOTH, Way, bytes, read_bytes, signal, stat, stopped};
-use crate::harness::{Lab, Outcome, eventually, json, tests};
+use crate::harness::session::{BOTH, Way, bytes, exists, read_bytes, signal, stat, stopped, ticks};
+use crate::harness::{Lab, Outcome, Runtime, eventually, json, tests};
 use crate::streams::much;
 
 tests![
@@ -275,10 +274,6 @@ fn a_call_in_the_background_stops(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn exists(path: &Path) {
-    eventually("the program", || path.exists().then_some(()));
-}
-
 /// The runtime leads a session, so it hears that the terminal is gone, and passes that on.
 fn a_caller_that_goes_away_is_told_of(lab: &Lab) -> Outcome {
     for way in BOTH {
@@ -333,4 +328,55 @@ fn a_terminal_that_is_gone_before_it_is_used(lab: &Lab) -> Outcome {
     assert_ne!(wait(child), 0);
     assert_eq!(lab.leaks(), [""; 0]);
     Ok(())
+}
+
+/// For the table of differences: the status of `run` that gets a SIGINT, for which its program ends with 5.
+pub fn status_after_interrupt(lab: &Lab, runtime: &Runtime) -> String {
+    let script = "trap 'exit 5' INT; : > /tmp/ready; while :; do sleep 0.05; done";
+    let (c, command) = Way::Run.call_of(lab, runtime, true, &["sh", "-c", script]);
+    let terminal = Terminal::open();
+    let child = terminal.spawn(lab, &command);
+    exists(&c.rootfs("tmp/ready"));
+    terminal.wait_until_raw();
+    signal(&child, Signal::INT);
+    wait(child).to_string()
+}
+
+/// For the same: what `exec --tty` does in the background of a shell.
+pub fn in_the_background(lab: &Lab, runtime: &Runtime) -> String {
+    let mut terminal = Terminal::open();
+    let (_c, command) = Way::Exec.call_of(lab, runtime, true, &["sleep", "1000"]);
+    let mut shell = shell(lab, &mut terminal);
+    terminal.type_in(&format!("{} &\r", line(&command)));
+    let pid = child_of(shell.id());
+    let what = eventually("the call to stop, or to use up time", || match stat(pid)[0].as_str() {
+        "T" => Some("stops"),
+        _ if ticks(pid) > 50 => Some("uses up a CPU"),
+        _ => None,
+    });
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    shell.kill().unwrap();
+    wait(shell);
+    what.to_owned()
+}
+
+/// For the same: the terminal after a stop during which somebody else has had it.
+pub fn terminal_after_a_stop(lab: &Lab, runtime: &Runtime) -> String {
+    let script = "trap ': > /tmp/again' CONT; : > /tmp/ready; while :; do sleep 0.05; done";
+    let (c, command) = Way::Exec.call_of(lab, runtime, true, &["sh", "-c", script]);
+    let terminal = Terminal::open();
+    let cooked = terminal.modes();
+    let mut child = terminal.spawn(lab, &command);
+    exists(&c.rootfs("tmp/ready"));
+    terminal.wait_until_raw();
+    signal(&child, Signal::STOP);
+    stopped(child.id());
+    terminal.set_modes(&cooked);
+    signal(&child, Signal::CONT);
+    exists(&c.rootfs("tmp/again"));
+    let raw = terminal.is_raw();
+    child.kill().unwrap();
+    wait(child);
+    if raw { "raw" } else { "as it was left" }.to_owned()
 }

@@ -2,14 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use crate::harness::pty::Terminal;
 use crate::harness::runtime::wait;
-use crate::harness::session::{BOTH, Way, bytes, idle, read_bytes, signal};
+use crate::harness::session::{BOTH, Way, bytes, exists, idle, read_bytes, signal};
 use crate::harness::{Lab, Outcome, eventually, tests};
 
 tests![
@@ -161,7 +160,7 @@ fn signals_pass_while_a_screen_is_full(lab: &Lab) -> Outcome {
         let (c, child) = way.on(lab, &terminal, script);
         eventually("a full screen", || full(&terminal).then_some(()));
         signal(&child, Signal::TERM);
-        eventually("the signal in the container", || c.rootfs("tmp/heard").exists().then_some(()));
+        exists(&c.rootfs("tmp/heard"));
         drop(terminal);
         wait(child);
     }
@@ -210,7 +209,6 @@ fn grandchildren_hold_nobody_up(lab: &Lab) -> Outcome {
 
 /// A loop that finds something ready each time, and never gets rid of it, would show here.
 fn who_waits_does_nothing(lab: &Lab) -> Outcome {
-    let ready = |path: &Path| eventually("the program", || path.exists().then_some(()));
     let begin = |stdin: Option<Stdio>, tty: bool, script: &str| {
         let script = format!("{script}; : > /tmp/ready; exec sleep 1000");
         let (c, command) = Way::Exec.call(lab, tty, &["sh", "-c", &script]);
@@ -218,7 +216,7 @@ fn who_waits_does_nothing(lab: &Lab) -> Outcome {
         let child = terminal.spawn_with(lab, &command, |call| {
             stdin.map(|stdin| call.stdin(stdin));
         });
-        ready(&c.rootfs("tmp/ready"));
+        exists(&c.rootfs("tmp/ready"));
         (c, terminal, child)
     };
     fs::write(lab.dir.join("long"), [b'x'; 1 << 20]).unwrap();

@@ -47,9 +47,9 @@ impl Terminal {
 
     /// Newlines are shown as they come, as all other bytes are.
     pub fn keep_newlines(&self) {
-        let mut modes = tcgetattr(&self.slave).unwrap();
+        let mut modes = self.modes();
         modes.output_modes.remove(OutputModes::ONLCR);
-        tcsetattr(&self.slave, OptionalActions::Now, &modes).unwrap();
+        self.set_modes(&modes);
     }
 
     /// Runs `program` with this as its controlling terminal.
@@ -115,13 +115,24 @@ impl Terminal {
     /// Waits until a runtime has it in raw mode; the line editor of a shell leaves these settings alone.
     #[track_caller]
     pub fn wait_until_raw(&self) {
-        let raw = || !tcgetattr(&self.slave).unwrap().input_modes.contains(InputModes::ICRNL);
-        eventually("the terminal to be raw", || raw().then_some(()));
+        eventually("the terminal to be raw", || self.is_raw().then_some(()));
+    }
+
+    pub fn is_raw(&self) -> bool {
+        !self.modes().input_modes.contains(InputModes::ICRNL)
+    }
+
+    pub fn modes(&self) -> Termios {
+        tcgetattr(&self.slave).unwrap()
+    }
+
+    /// Sets what [`Self::modes`] gave.
+    pub fn set_modes(&self, modes: &Termios) {
+        tcsetattr(&self.slave, OptionalActions::Now, modes).unwrap();
     }
 
     pub fn settings(&self) -> String {
-        let Termios { input_modes, output_modes, control_modes, local_modes, .. } =
-            tcgetattr(&self.slave).unwrap();
+        let Termios { input_modes, output_modes, control_modes, local_modes, .. } = self.modes();
         format!("{input_modes:?} {output_modes:?} {control_modes:?} {local_modes:?}")
     }
 }

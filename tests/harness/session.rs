@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::pty::Terminal;
-use super::{Container, Lab, eventually, json};
+use super::{Container, Lab, Runtime, eventually, json};
 
 /// The command by which a program gets into a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,19 @@ impl Way {
     /// streams are for the test to give.
     #[track_caller]
     pub fn call<'l>(self, lab: &'l Lab, terminal: bool, args: &[&str]) -> (Container<'l>, Command) {
-        let mut c = lab.container(if self == Way::Run { args } else { &["sleep", "1000"] });
+        self.call_of(lab, &lab.tare, terminal, args)
+    }
+
+    /// The same of another runtime.
+    #[track_caller]
+    pub fn call_of<'l>(
+        self,
+        lab: &'l Lab,
+        runtime: &Runtime,
+        terminal: bool,
+        args: &[&str],
+    ) -> (Container<'l>, Command) {
+        let mut c = lab.container_of(runtime, if self == Way::Run { args } else { &["sleep", "1000"] });
         c.edit(|v| {
             v["process"]["terminal"] = json!(terminal && self == Way::Run);
             v["root"]["readonly"] = json!(false);
@@ -56,6 +69,12 @@ pub fn socket(lab: &Lab) -> (UnixListener, String) {
     (UnixListener::bind(&path).unwrap(), path.to_str().unwrap().to_owned())
 }
 
+/// Waits until a program in the container has made this file.
+#[track_caller]
+pub fn exists(path: &Path) {
+    eventually("the program", || path.exists().then_some(()));
+}
+
 pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
@@ -74,7 +93,7 @@ pub fn stopped(pid: u32) {
 }
 
 /// The time of the CPU that a process has used up, in ticks: a hundredth of a second each.
-fn ticks(pid: u32) -> u64 {
+pub fn ticks(pid: u32) -> u64 {
     stat(pid)[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
