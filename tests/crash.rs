@@ -11,7 +11,17 @@ use std::process::Command;
 use crate::harness::settings::program;
 use crate::harness::{Container, Lab, Outcome, Output, Skip, json, tests};
 
-tests![create, start, run_detached, run_in_the_foreground, delete, delete_by_force, death_of_init];
+tests![
+    create,
+    start,
+    start_with_a_notify_socket,
+    run_detached,
+    run_detached_with_a_notify_socket,
+    run_in_the_foreground,
+    delete,
+    delete_by_force,
+    death_of_init,
+];
 
 /// A step: the name of a system call and which one of them, from 1.
 type Step = (String, usize);
@@ -55,11 +65,23 @@ fn steps(trace: &str) -> Vec<Step> {
 
 /// Dies at every step of `call`, which `prepare` makes possible, and cleans up each time.
 fn matrix(lab: &Lab, prepare: fn(&Container), call: &[&str]) -> Outcome {
-    let strace = strace(lab)?;
     let mut c = lab.container(&["sleep", "100"]);
     if call.contains(&"run") && !call.contains(&"--detach") {
         c.edit(|v| v["process"]["args"] = json!(["true"]));
     }
+    every_step(&c, &[], prepare, call)
+}
+
+/// The same when somebody wants to hear that the container is ready, which says nothing and ends.
+fn notify_matrix(lab: &Lab, prepare: fn(&Container), call: &[&str]) -> Outcome {
+    let c = lab.container(&["true"]);
+    let host = crate::notify::Host::new(lab);
+    every_step(&c, &["-E", &format!("NOTIFY_SOCKET={}", host.name)], prepare, call)
+}
+
+fn every_step(c: &Container, flags: &[&str], prepare: fn(&Container), call: &[&str]) -> Outcome {
+    let lab = c.lab;
+    let strace = strace(lab)?;
     let bundle = c.bundle.to_str().unwrap().to_owned();
     let id = c.id.clone();
     let call: Vec<&str> = call
@@ -70,18 +92,14 @@ fn matrix(lab: &Lab, prepare: fn(&Container), call: &[&str]) -> Outcome {
             word => word,
         })
         .collect();
-    prepare(&c);
-    let all = steps(&traced(&c, &strace, &[], None, &call).0);
+    prepare(c);
+    let all = steps(&traced(c, &strace, flags, None, &call).0);
     assert!(all.len() > 20, "strace shows the system calls: {all:?}");
-    force(lab, &c, "nothing");
+    force(lab, c, "nothing");
     for step in &all {
-        prepare(&c);
-        traced(&c, &strace, &[], Some(step), &call);
-        force(
-            lab,
-            &c,
-            &format!("{call:?} was killed at {} number {} of {} steps", step.0, step.1, all.len()),
-        );
+        prepare(c);
+        traced(c, &strace, flags, Some(step), &call);
+        force(lab, c, &format!("{call:?} was killed at {} number {} of {} steps", step.0, step.1, all.len()));
     }
     Ok(())
 }
@@ -142,6 +160,21 @@ fn start(lab: &Lab) -> Outcome {
         c.create(&[]).ok();
     };
     matrix(lab, created, &["start", "ID"])
+}
+
+fn start_with_a_notify_socket(lab: &Lab) -> Outcome {
+    let created = |c: &Container| {
+        c.lab
+            .finish(&c.runtime, |call| {
+                call.env("NOTIFY_SOCKET", "/any").args(["create", "--bundle"]).arg(&c.bundle).arg(&c.id);
+            })
+            .ok();
+    };
+    notify_matrix(lab, created, &["start", "ID"])
+}
+
+fn run_detached_with_a_notify_socket(lab: &Lab) -> Outcome {
+    notify_matrix(lab, |_| (), &["run", "--detach", "--bundle", "BUNDLE", "ID"])
 }
 
 fn run_detached(lab: &Lab) -> Outcome {

@@ -4,9 +4,11 @@
 
 use std::fs;
 
+use crate::descriptors::{listed_by_run, owner_after_run};
 use crate::golden::matches;
 use crate::harness::bundle::mount;
 use crate::harness::{Container, Lab, Outcome, Runtime, json, tests};
+use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
 
 tests![we_still_differ, runc_still_differs, document_is_this_table];
 
@@ -255,13 +257,69 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        what: "`--preserve-fds` beyond what is open",
+        what: "`--preserve-fds` or `LISTEN_FDS` beyond what is open",
         runc: "0: ",
         tare: "1: tare run failed: unable to stat preserved-fd 2 (of 3): no such file or directory",
         why: "runc takes descriptors of its own for the caller's.",
         probe: |lab, runtime| {
             let output = crate::process::with_two_files(lab, runtime, 3);
             format!("{}: {}", output.code, output.err.trim_end())
+        },
+    },
+    Difference {
+        what: "`LISTEN_FDNAMES` of the caller",
+        runc: "",
+        tare: "LISTEN_FDNAMES=web",
+        why: "It belongs to `LISTEN_FDS`, which both pass on.",
+        probe: |lab, runtime| {
+            let caller = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web";
+            let output = listed_by_run(lab, runtime, caller, &[], &[]);
+            output.ok().lines().filter(|line| line.contains("NAMES")).collect()
+        },
+    },
+    Difference {
+        what: "A file that `run` in the foreground writes to, for user 1000",
+        runc: "7 7",
+        tare: "7 1000",
+        why: "Input and output of user 7. The output is the program's own stream, which it may open again as \
+              `/dev/stdout`; what is only read stays with its owner, as does a terminal.",
+        probe: |lab, runtime| owner_after_run(lab, runtime).map(|uid| uid.to_string()).join(" "),
+    },
+    Difference {
+        what: "Forwarded of the signals 10, 13 (PIPE), 23 (URG) and 27 (PROF)",
+        runc: "[10, 13]",
+        tare: "[10, 23, 27]",
+        why: "Go uses 23, 27 and 32 to 34 itself, of which one ends runc. A broken pipe, and the stops of a job in \
+              the background (21 and 22), are the runtime's own here.",
+        probe: |lab, runtime| format!("{:?}", crate::parent::forwarded(lab, runtime, &[10, 13, 23, 27], 12)),
+    },
+    Difference {
+        what: "`READY=1` to `NOTIFY_SOCKET` after another line",
+        runc: "",
+        tare: "READY=1",
+        why: "The lines of a message have no order.",
+        probe: |lab, runtime| ready_after_another_line(lab, runtime),
+    },
+    Difference {
+        what: "A container that ends before it has said `READY=1`",
+        runc: "137",
+        tare: "3",
+        why: "runc waits for ever; here it was killed after ten seconds.",
+        probe: |lab, runtime| ends_before_it_is_ready(lab, runtime).to_string(),
+    },
+    Difference {
+        what: "`start` with a `NOTIFY_SOCKET` that `create` had not",
+        runc: "1: listen unixgram …: bind: no such file or directory",
+        tare: "0: NOTIFY_SOCKET was not set when the container was created: …",
+        why: "A variable that is left over in an environment is a warning and no failure.",
+        probe: |lab, runtime| {
+            let host = Host::new(lab);
+            let c = lab.container_of(runtime, &["true"]);
+            c.create(&[]).ok();
+            let start = lab.finish(runtime, |call| {
+                call.env("NOTIFY_SOCKET", &host.name).args(["start", &c.id]);
+            });
+            format!("{}: {}", start.code, start.log[0]["msg"].as_str().unwrap())
         },
     },
     Difference {

@@ -13,6 +13,7 @@ mod cli;
 mod crash;
 mod create;
 mod delete;
+mod descriptors;
 mod devices;
 mod differences;
 mod exec;
@@ -29,6 +30,8 @@ mod kill;
 mod list;
 mod mounts;
 mod namespaces;
+mod notify;
+mod parent;
 mod process;
 mod ps;
 mod run;
@@ -43,12 +46,16 @@ mod stress;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
+    if let Some(status) = harness::helper::asked() {
+        return status;
+    }
     let tests = [
         cgroups::TESTS,
         cli::TESTS,
         crash::TESTS,
         create::TESTS,
         delete::TESTS,
+        descriptors::TESTS,
         devices::TESTS,
         differences::TESTS,
         exec::TESTS,
@@ -62,6 +69,8 @@ fn main() -> std::process::ExitCode {
         list::TESTS,
         mounts::TESTS,
         namespaces::TESTS,
+        notify::TESTS,
+        parent::TESTS,
         process::TESTS,
         ps::TESTS,
         run::TESTS,

@@ -2,6 +2,7 @@
 //! looks for what is left behind.
 
 pub mod bundle;
+pub mod helper;
 pub mod lab;
 pub mod leaks;
 pub mod pty;

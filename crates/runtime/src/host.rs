@@ -7,7 +7,7 @@ use crate::init::{self, Context};
 use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::namespaces::{self, Joins};
-use crate::rooms::{cgroup as cgroup_room, pid_file, terminal};
+use crate::rooms::{cgroup as cgroup_room, notify, pid_file, terminal};
 use crate::spawn;
 use crate::status;
 use crate::store::{Entry, Init, Lock, State};
@@ -40,6 +40,8 @@ pub struct Made {
     pub child: Child,
     /// The runtime's end of the container's terminal, if the runtime is to serve it.
     pub terminal: Option<OwnedFd>,
+    /// Where the container says that it is ready, if the runtime is to serve that.
+    pub notify: Option<notify::Sockets>,
     sync: OwnedFd,
 }
 
@@ -65,6 +67,7 @@ pub fn make(
         Begin::Later => Some(entry.make_fifo(lock)?),
         Begin::AtOnce => None,
     };
+    let notify = notify::host_make(&plan.notify, begin, entry, lock)?;
     let console = terminal::host_connect(&plan.terminal)?;
     let pidfd_socket =
         handles.pidfd_socket.map(sys::sock::connect).transpose().on(|| "--pidfd-socket".to_owned())?;
@@ -76,7 +79,7 @@ pub fn make(
     let child = clone_init(&mut context, &joins, &sync, lock).map_err(start_failed)?;
     // Only init has its end of the socket now, so that its death is noticed.
     drop(context);
-    let mut made = Made { child, terminal: None, sync };
+    let mut made = Made { child, terminal: None, notify, sync };
     let done = talk(plan, &mut made, console.as_ref()).and_then(|()| {
         store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock)?;
         sync::tell_init(&made.sync, if begin == Begin::Later { ToInit::WaitForStart } else { ToInit::Start })

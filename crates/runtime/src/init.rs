@@ -155,7 +155,7 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     privileges::init_drop_bounding(&plan.privileges)?;
     // First with the rights of the runtime, which may see directories that the user may not.
     let entered = process::init_enter_cwd(&plan.process)?;
-    privileges::init_own_stdio(&plan.privileges)?;
+    privileges::init_own_stdio(&plan.privileges, &plan.terminal)?;
     privileges::init_become_user(&plan.privileges)?;
     if !entered {
         process::init_enter_cwd_as_user(&plan.process)?;

@@ -82,7 +82,7 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     rlimits::init_apply(&plan.process.rlimits)?;
     privileges::init_drop_bounding(&plan.process.privileges)?;
     let entered = process::init_enter_cwd(&plan.process.process)?;
-    privileges::init_own_stdio(&plan.process.privileges)?;
+    privileges::init_own_stdio(&plan.process.privileges, &plan.terminal)?;
     privileges::init_become_user(&plan.process.privileges)?;
     if !entered {
         process::init_enter_cwd_as_user(&plan.process.process)?;

@@ -9,7 +9,7 @@ use crate::facts::HostFacts;
 use crate::faults::Faults;
 use crate::ops::CreateOptions;
 use crate::rooms::{
-    affinity, cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, oom,
+    affinity, cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, notify, oom,
     personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
 };
 use crate::{Error, Kind, Result};
@@ -61,8 +61,10 @@ pub struct Plan {
     pub hooks: hooks::Plan,
     /// The session keyring.
     pub keyring: keyring::Plan,
-    /// `--preserve-fds`.
+    /// `--preserve-fds`, `LISTEN_FDS` of the caller.
     pub fds: fds::Plan,
+    /// `NOTIFY_SOCKET` of the caller.
+    pub notify: notify::Plan,
 }
 
 /// What besides the config decides.
@@ -78,11 +80,15 @@ pub struct Inputs<'a> {
     pub detach: bool,
     /// What the program was called as, for messages.
     pub program: &'a str,
+    /// `NOTIFY_SOCKET` of the caller.
+    pub notify: notify::Plan,
+    /// The descriptors of `LISTEN_FDS`.
+    pub listen: fds::Listen,
 }
 
 /// Decides everything, or tells all that is wrong with the config.
 pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Result<Plan> {
-    let Inputs { id, bundle, options, detach, program } = *inputs;
+    let Inputs { id, bundle, options, detach, program, notify, listen } = inputs;
     // Any version is taken, as runc does: unknown fields are the only thing a newer one could have.
     let oci::Config {
         oci_version: _,
@@ -116,9 +122,9 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
     let hooks = hooks::plan(hooks.as_ref(), &mut faults);
     faults.into_result()?;
     let socket = options.console_socket.as_deref();
-    let terminal = terminal::plan(process.terminal, process.size.as_ref(), socket, detach, program)?;
+    let terminal = terminal::plan(process.terminal, process.size.as_ref(), socket, *detach, program)?;
     Ok(Plan {
-        id: id.to_owned(),
+        id: (*id).to_owned(),
         bundle: bundle.to_path_buf(),
         annotations: annotations.clone(),
         rootfs,
@@ -126,7 +132,8 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         hooks,
         terminal,
         keyring: keyring::plan(id, options.no_new_keyring)?,
-        fds: fds::plan(options.preserve_fds)?,
+        fds: fds::plan(listen.count, options.preserve_fds)?,
+        notify: notify.clone(),
         namespaces: linux.namespaces,
         time: linux.time,
         mounts: linux.mounts,

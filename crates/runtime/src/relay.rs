@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::Result;
+use crate::rooms::notify::Proxy;
 use crate::rooms::signals;
 use sys::clone::Child;
 use sys::process::{Ended, For};
@@ -60,20 +61,32 @@ impl Drop for Terminal {
 }
 
 /// Passes signals, and between `master` and the caller's standard streams all bytes, until init ends.
-/// `caller` is the caller's terminal, which is as it was when this returns.
-pub fn run(child: &Child, master: Option<OwnedFd>, caller: Option<OwnedFd>) -> Result<Ended> {
+/// `caller` is the caller's terminal, which is as it was when this returns. `notify` hears whether the
+/// container is ready.
+pub fn run(
+    child: &Child,
+    master: Option<OwnedFd>,
+    caller: Option<OwnedFd>,
+    notify: Option<&mut Proxy>,
+) -> Result<Ended> {
     let terminal = caller.map(Terminal::take).transpose()?;
-    relay(child, master, terminal.as_ref())
+    relay(child, master, terminal.as_ref(), notify)
 }
 
-fn relay(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) -> Result<Ended> {
+fn relay(
+    child: &Child,
+    master: Option<OwnedFd>,
+    terminal: Option<&Terminal>,
+    mut notify: Option<&mut Proxy>,
+) -> Result<Ended> {
     let signals = signal::descriptor(signals::HELD)?;
     let mut pump = master.map(Pump::new);
     resize(pump.as_ref(), terminal);
     loop {
         let [input, output, from, to] = pump.as_ref().map_or([None; 4], Pump::wants);
-        let [signalled, input, output, from, _] =
-            sys::process::poll_for([Some((signals.as_fd(), For::Read)), input, output, from, to], -1)?;
+        let message = notify.as_ref().and_then(|notify| notify.as_fd()).map(|fd| (fd, For::Read));
+        let wants = [Some((signals.as_fd(), For::Read)), message, input, output, from, to];
+        let [signalled, message, input, output, from, _] = sys::process::poll_for(wants, -1)?;
         // These come first: a key is pressed in a window of the new size.
         while signalled && let Some(number) = signal::next(signals.as_fd())? {
             match number {
@@ -95,6 +108,9 @@ fn relay(child: &Child, master: Option<OwnedFd>, terminal: Option<&Terminal>) ->
                 }
                 other => forward(child, other),
             }
+        }
+        if message && let Some(notify) = &mut notify {
+            notify.step();
         }
         // When nobody sees any more what the container shows, its terminal is hung up, as one is whose
         // line is cut.

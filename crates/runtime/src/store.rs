@@ -18,6 +18,8 @@ const VERSION: u32 = 1;
 const STATE: &str = "state.json";
 /// Its one reader is the container's first process, which waits there for `start`.
 const FIFO: &str = "exec.fifo";
+/// Holds the socket where the container says that it is ready; mounted into it.
+const NOTIFY: &str = "notify";
 /// How long a command waits for another that changes the same container.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -167,6 +169,11 @@ fn missing() -> Error {
     Error::new(Kind::NotFound, "container does not exist")
 }
 
+/// Where the directory of a container's notify socket is.
+pub fn notify_path(root: &Path, id: &str) -> PathBuf {
+    root.join(id).join(NOTIFY)
+}
+
 /// The names of all containers, sorted. `None` when there is no such root.
 pub fn ids(root: &Path) -> Result<Option<Vec<String>>> {
     let dir = match sys::file::open_at(sys::file::CWD, root, sys::OFlags::RDONLY | sys::OFlags::DIRECTORY, 0)
@@ -256,13 +263,25 @@ impl Entry {
         Ok(sys::file::unlink_at(self.dir.as_fd(), FIFO)?)
     }
 
+    /// Makes the directory of the notify socket, and opens it.
+    pub fn make_notify_dir(&self, lock: &Lock) -> Result<OwnedFd> {
+        sys::file::mkdir_at(self.dir.as_fd(), NOTIFY, 0o755)?;
+        self.open_notify_dir(lock)
+    }
+
+    /// Opens the directory of the notify socket, if `create` has made one.
+    pub fn open_notify_dir(&self, _: &Lock) -> Result<OwnedFd> {
+        let flags = sys::OFlags::RDONLY | sys::OFlags::DIRECTORY | sys::OFlags::NOFOLLOW;
+        Ok(sys::file::open_at(self.dir.as_fd(), NOTIFY, flags, 0)?)
+    }
+
     /// Removes the directory with all that is in it.
     pub fn remove(self, _: Lock) -> Result<()> {
         // The state goes last: as long as there is one, `delete` can be tried again.
         let listed =
             sys::file::open_at(self.dir.as_fd(), ".", sys::OFlags::RDONLY | sys::OFlags::DIRECTORY, 0)?;
         for name in sys::file::names(listed.as_fd())?.iter().filter(|name| *name != STATE) {
-            sys::file::unlink_at(self.dir.as_fd(), name)?;
+            sys::file::remove_at(self.dir.as_fd(), name)?;
         }
         sys::file::unlink_at(self.dir.as_fd(), STATE)?;
         Ok(sys::file::rmdir_at(sys::file::CWD, &self.path)?)

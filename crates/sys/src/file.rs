@@ -186,6 +186,11 @@ pub fn mkfifo_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, mode: u32) -> Resu
         .named("mkfifo", || show(path))
 }
 
+/// A pipe: the end to read from, and the end to write to.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call("pipe2")
+}
+
 /// Removes a file; one that is not there is fine.
 pub fn unlink_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
@@ -202,6 +207,19 @@ pub fn rmdir_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>) -> Result<()> {
         Err(Errno::NOENT) => Ok(()),
         other => other.named("rmdir", || show(path)),
     }
+}
+
+/// Removes a file, or a directory with all that is in it; nothing outside, wherever symlinks lead.
+pub fn remove_at(dir: BorrowedFd<'_>, name: &str) -> Result<()> {
+    match unlink_at(dir, name) {
+        Err(e) if e.errno == Errno::ISDIR => {}
+        other => return other,
+    }
+    let inner = open_at(dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0)?;
+    for name in names(inner.as_fd())? {
+        remove_at(inner.as_fd(), &name)?;
+    }
+    rmdir_at(dir, name)
 }
 
 /// The names in a directory, sorted, without `.` and `..`.
@@ -239,6 +257,17 @@ pub fn is_dir(stat: &Stat) -> bool {
 /// Whether `stat` is of an ordinary file.
 pub fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Whether `stat` is of a pipe or a socket.
+pub fn is_pipe(stat: &Stat) -> bool {
+    matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket)
+}
+
+/// Whether `fd` was opened for writing.
+pub fn is_for_writing(fd: BorrowedFd<'_>) -> Result<bool> {
+    let flags = rustix::fs::fcntl_getfl(fd).call("fcntl F_GETFL")?;
+    Ok(flags.intersects(OFlags::WRONLY | OFlags::RDWR))
 }
 
 /// Whether the caller, with its effective ids, may execute `path`.

@@ -1,15 +1,18 @@
 //! Sockets that carry messages and descriptors between processes.
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-use crate::error::{Named, Result};
+use crate::error::{Errno, Named, Result};
 use crate::file::{retry, show};
 
 /// Two connected sockets that keep messages apart and tell when the other end is gone.
@@ -26,6 +29,46 @@ pub fn connect(path: &Path) -> Result<OwnedFd> {
             .call("socket")?;
     retry(|| rustix::net::connect(&socket, &address)).named("connect", || show(path))?;
     Ok(socket)
+}
+
+/// A datagram socket that is connected to the one called `name`: a path on the host, or, after an `@`, a name
+/// in the abstract namespace. A message that the other end does not take for `patience` fails with `EAGAIN`.
+pub fn connect_datagram(name: &OsStr, patience: Duration) -> Result<OwnedFd> {
+    let shown = || show(Path::new(name));
+    let address = match name.as_bytes() {
+        [b'@', rest @ ..] => SocketAddrUnix::new_abstract_name(rest),
+        _ => SocketAddrUnix::new(name),
+    };
+    let address = address.named("connect", shown)?;
+    let socket = datagram(SocketFlags::CLOEXEC)?;
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, Some(patience))
+        .call("setsockopt SO_SNDTIMEO")?;
+    retry(|| rustix::net::connect(&socket, &address)).named("connect", shown)?;
+    Ok(socket)
+}
+
+/// A datagram socket with the name `name` in the directory `dir`; reading from it does not block.
+pub fn bind_datagram(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    // By the descriptor, since an address has no room for a long path.
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+    let address = SocketAddrUnix::new(&path).named("bind", || name.to_owned())?;
+    let socket = datagram(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    rustix::net::bind(&socket, &address).named("bind", || name.to_owned())?;
+    Ok(socket)
+}
+
+fn datagram(flags: SocketFlags) -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).call("socket")
+}
+
+/// Reads one message of a socket that does not block; `None` when there is none. What does not fit into
+/// `buffer` is lost, and descriptors that came with the message are closed by the kernel.
+pub fn read_datagram<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> Result<Option<&'a [u8]>> {
+    match retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())) {
+        Ok((length, _)) => Ok(Some(buffer.get(..length).unwrap_or(&[]))),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno).call("recv"),
+    }
 }
 
 /// Sends one message and, with it, at most one descriptor.

@@ -1,9 +1,10 @@
 //! `create`: a container whose program waits for `start`.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::CreateOptions;
 use crate::host::{self, Begin, Handles, Made};
 use crate::plan::{self, Inputs, Plan};
+use crate::rooms::{fds, notify};
 use crate::store::{self, Entry, Lock, State};
 use crate::{Context, Error, Result, bundle, facts};
 
@@ -28,10 +29,29 @@ pub(super) fn prepare(ctx: &Context, id: &str, options: &CreateOptions, detach: 
         Some(path) => Some(sys::file::current_dir()?.join(path)),
         None => None,
     };
-    let (path, config) = bundle::load(options.bundle.as_deref())?;
-    let inputs = Inputs { id, bundle: &path, options, detach, program: ctx.program };
+    let (path, mut config) = bundle::load(options.bundle.as_deref())?;
+    let notify = notify::plan_new(std::env::var_os("NOTIFY_SOCKET"), &config);
+    let listen = fds::listen(|name| std::env::var_os(name), sys::process::id());
+    add_what_the_caller_has(&mut config, &store::notify_path(&ctx.root, id), &notify, &listen);
+    let inputs = Inputs { id, bundle: &path, options, detach, program: ctx.program, notify, listen };
     let plan = plan::plan(&config, &inputs, &facts::read()?)?;
     Ok(Prepared { plan, pid_file, pidfd_socket: options.pidfd_socket.clone() })
+}
+
+/// The environment of the caller is asked for two things, which come after those of the config.
+fn add_what_the_caller_has(
+    config: &mut oci::Config,
+    notify_dir: &Path,
+    notify: &notify::Plan,
+    listen: &fds::Listen,
+) {
+    let Some(process) = &mut config.process else { return };
+    if notify.is_some() {
+        let (mount, variable) = notify::additions(notify_dir);
+        config.mounts.push(mount);
+        process.env.push(variable);
+    }
+    process.env.extend(listen.variables());
 }
 
 /// A made container with the right to change it.

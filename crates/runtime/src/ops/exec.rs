@@ -81,7 +81,7 @@ pub fn exec(ctx: &Context, id: &str, options: &ExecOptions) -> Result<i32> {
     }
     signals::host_hold()?;
     let mut started = host_exec::start(&plan, &state, init, handles)?;
-    let ended = relay::run(&started.child, started.terminal.take(), caller);
+    let ended = relay::run(&started.child, started.terminal.take(), caller, None);
     if ended.is_err() {
         host::kill(&started.child);
     }
@@ -100,7 +100,7 @@ fn plan(ctx: &Context, state: &State, options: &ExecOptions, console: Option<&Pa
         process,
         terminal,
         keyring: keyring::plan(&state.id, !state.exec.keyring)?,
-        fds: fds::plan(options.preserve_fds)?,
+        fds: fds::plan(0, options.preserve_fds)?,
         cgroup: sub_cgroup(&state.cgroup, &options.cgroup)?,
         cgroup_is_named: !options.cgroup.is_empty(),
     })

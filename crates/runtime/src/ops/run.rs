@@ -7,7 +7,7 @@ use crate::host::{self, Begin};
 use crate::plan::Plan;
 use crate::relay;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
-use crate::rooms::signals;
+use crate::rooms::{notify, signals};
 use crate::{Context, Result};
 
 /// `run`: returns the exit status for the caller to end with (0 when detached).
@@ -16,7 +16,12 @@ pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
     let mut prepared = prepare(ctx, id, create, *detach)?;
     if *detach {
         let container = make(ctx, &prepared, Begin::AtOnce)?;
-        return begun(&prepared.plan, container).map(|_| 0);
+        let Container { made, lock, .. } = begun(&prepared.plan, container)?;
+        drop(lock);
+        if let Some(sockets) = made.notify {
+            notify::Proxy::new(sockets, made.child.pid).wait(made.child.pidfd.as_fd())?;
+        }
+        return Ok(0);
     }
     let caller = if prepared.plan.terminal.is_new() { Some(sys::tty::of_caller()?) } else { None };
     if let Some(caller) = &caller {
@@ -31,7 +36,9 @@ pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
     let Container { mut made, state, entry, lock } = begun(&prepared.plan, container)?;
     // While it runs, others may change it.
     drop(lock);
-    let ended = match relay::run(&made.child, made.terminal.take(), caller) {
+    // The caller watches the runtime, which lives as long as the container.
+    let mut notify = made.notify.take().map(|sockets| notify::Proxy::new(sockets, sys::process::id()));
+    let ended = match relay::run(&made.child, made.terminal.take(), caller, notify.as_mut()) {
         Ok(ended) => ended,
         Err(error) => {
             host::kill(&made.child);
@@ -40,6 +47,9 @@ pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
         }
     };
     undo_unless_kept(*keep, &state, entry);
+    if let Some(notify) = notify {
+        notify.finish();
+    }
     Ok(ended.code())
 }
 

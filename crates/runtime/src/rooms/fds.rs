@@ -1,23 +1,94 @@
-//! `--preserve-fds`: the descriptors that the program gets besides 0, 1 and 2.
+//! `--preserve-fds` and `LISTEN_FDS` of the caller: the descriptors that the program gets besides 0, 1 and 2.
+use std::ffi::OsString;
+
 use crate::{Error, Kind, Result};
 
 /// How many descriptors from 3 on are the program's.
 pub type Plan = u32;
 
-/// Checks that the caller handed over as many as it says; ours are told by their close-on-exec flag.
-pub fn plan(preserve: u32) -> Result<Plan> {
-    for index in 0..preserve {
-        let number = i32::try_from(3 + u64::from(index)).unwrap_or(i32::MAX);
-        if !sys::process::is_inherited(number) {
-            let text =
-                format!("unable to stat preserved-fd {index} (of {preserve}): no such file or directory");
-            return Err(Error::new(Kind::Invalid, text));
-        }
+/// The sockets that the caller hands over to be listened at; see sd_listen_fds(3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    /// How many there are, from 3 on.
+    pub count: u32,
+    /// Their names, with colons between them.
+    names: Option<String>,
+}
+
+/// Reads the caller's `variable`s, which count when they are meant for this process, whose number is `own`.
+pub fn listen(variable: impl Fn(&str) -> Option<OsString>, own: i32) -> Listen {
+    let text = |name| variable(name).map(|value| value.to_string_lossy().into_owned());
+    let number = |name| text(name).and_then(|value| value.parse::<i32>().ok());
+    if number("LISTEN_PID") != Some(own) {
+        return Listen::default();
     }
-    Ok(preserve)
+    match number("LISTEN_FDS").map(u32::try_from) {
+        None | Some(Err(_) | Ok(0)) => Listen::default(),
+        Some(Ok(count)) => Listen { count, names: text("LISTEN_FDNAMES") },
+    }
+}
+
+impl Listen {
+    /// The same for the container's program, which is number 1 of its PID namespace.
+    pub fn variables(&self) -> Vec<String> {
+        if self.count == 0 {
+            return Vec::new();
+        }
+        let mut list = vec![format!("LISTEN_FDS={}", self.count), "LISTEN_PID=1".to_owned()];
+        list.extend(self.names.as_ref().map(|names| format!("LISTEN_FDNAMES={names}")));
+        list
+    }
+}
+
+/// Checks that the caller handed over as many as it says: those of `listen`, and `preserve` after them. Ours are
+/// told by their close-on-exec flag.
+pub fn plan(listen: u32, preserve: u32) -> Result<Plan> {
+    let missing = |first: u32, count: u32| {
+        let is_missing = |index: &u32| {
+            let number = u64::from(first) + u64::from(*index);
+            !i32::try_from(number).is_ok_and(sys::process::is_inherited)
+        };
+        (0..count).find(is_missing)
+    };
+    let refuse = |what: String| {
+        Err(Error::new(Kind::Invalid, format!("unable to stat {what}: no such file or directory")))
+    };
+    if let Some(index) = missing(3, listen) {
+        return refuse(format!("descriptor {index} (of {listen}) of LISTEN_FDS"));
+    }
+    if let Some(index) = missing(3 + listen, preserve) {
+        return refuse(format!("preserved-fd {index} (of {preserve})"));
+    }
+    Ok(listen + preserve)
 }
 
 /// Nothing else stays open in the program, whoever opened it (CVE-2024-21626).
 pub fn init_close_others(plan: Plan) -> Result<()> {
     Ok(sys::process::close_on_exec_from(3 + plan)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_caller_hands_over() {
+        for (caller, want) in [
+            ("", ""),
+            ("LISTEN_FDS=2", ""),
+            ("LISTEN_PID=7 LISTEN_FDS=2", "LISTEN_FDS=2 LISTEN_PID=1"),
+            ("LISTEN_PID=7 LISTEN_FDS=1 LISTEN_FDNAMES=a:b", "LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=a:b"),
+            ("LISTEN_PID=8 LISTEN_FDS=2 LISTEN_FDNAMES=a", ""),
+            ("LISTEN_PID=7 LISTEN_FDS=0", ""),
+            ("LISTEN_PID=7 LISTEN_FDS=-1", ""),
+            ("LISTEN_PID=7 LISTEN_FDS=x", ""),
+            ("LISTEN_PID=7 LISTEN_FDS=4294967295", ""),
+        ] {
+            let variable = |name: &str| {
+                let pairs = caller.split(' ').filter_map(|pair| pair.split_once('='));
+                pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+            };
+            assert_eq!(listen(variable, 7).variables().join(" "), want, "{caller}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ pub mod memory_policy;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod notify;
 pub mod oom;
 pub mod personality;
 pub mod pid_file;

@@ -1,7 +1,9 @@
 //! `process.user`, `process.capabilities`, `process.noNewPrivileges`: what the program may do.
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 
 use crate::faults::Faults;
+use crate::rooms::terminal;
 use crate::{Error, Result};
 use sys::cred::{self, Capabilities};
 
@@ -131,11 +133,14 @@ pub fn init_drop_bounding(plan: &Plan) -> Result<()> {
 /// Gives the standard streams to the program's user, so that it can open them again by path.
 ///
 /// What can't be given (another user namespace's file, a read-only file system) stays as it is, and so
-/// does `/dev/null`, which everybody shares.
-pub fn init_own_stdio(plan: &Plan) -> Result<()> {
+/// does `/dev/null`, which everybody shares, and what the caller has only lent.
+pub fn init_own_stdio(plan: &Plan, terminal: &terminal::Plan) -> Result<()> {
     for fd in sys::process::stdio() {
         let stat = sys::file::stat_fd(fd)?;
         if stat.st_uid == plan.uid || sys::file::is_char_device(&stat, 1, 3) {
+            continue;
+        }
+        if *terminal == terminal::Plan::Lent && stays_the_callers(fd, &stat)? {
             continue;
         }
         match cred::chown_fd(fd, plan.uid) {
@@ -145,6 +150,13 @@ pub fn init_own_stdio(plan: &Plan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// In the foreground, where runc has pipes of its own: pipes are given, and files to write to, which many
+/// programs open again as `/dev/stdout`. The caller's terminal and its other files are none of the program's.
+fn stays_the_callers(fd: BorrowedFd<'_>, stat: &sys::file::Stat) -> Result<bool> {
+    let written = sys::file::is_regular(stat) && sys::file::is_for_writing(fd)?;
+    Ok(!written && !sys::file::is_pipe(stat))
 }
 
 /// Becomes the program's user; permitted capabilities survive until [`init_set_capabilities`].

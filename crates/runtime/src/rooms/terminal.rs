@@ -10,9 +10,11 @@ use sys::root::RootDir;
 /// Whether there is a terminal, its size, and who gets the other end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Plan {
-    /// The program has the caller's standard streams.
+    /// The program has the caller's standard streams while it runs in the foreground.
     #[default]
-    None,
+    Lent,
+    /// The program has the caller's standard streams, and the runtime ends before it.
+    Given,
     /// A new pseudo-terminal.
     New {
         /// Rows and columns to begin with.
@@ -38,7 +40,8 @@ pub fn plan(
         (false, _, Some(_)) | (_, false, Some(_)) => {
             wrong(format!("cannot use console socket if {program} will not detach or allocate tty"))
         }
-        (false, _, None) => Ok(Plan::None),
+        (false, true, None) => Ok(Plan::Given),
+        (false, false, None) => Ok(Plan::Lent),
         (true, ..) => {
             let cut = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
             let size = size.map(|oci::ConsoleSize { height, width }| (cut(*height), cut(*width)));
@@ -58,7 +61,7 @@ impl Plan {
 
     /// Whether the program gets a terminal of its own.
     pub fn is_new(&self) -> bool {
-        *self != Plan::None
+        matches!(self, Plan::New { .. })
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Making {
     /// Let the container keep the session keyring of the caller
     #[arg(long)]
     no_new_keyring: bool,
-    /// Hand N file descriptors, from 3 on, to the container
+    /// Hand N file descriptors to the container: from 3 on, or after those of $LISTEN_FDS
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, value_parser = number)]
     preserve_fds: u32,
 }
