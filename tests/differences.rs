@@ -122,10 +122,23 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        what: "Maps without a user namespace",
+        runc: "",
+        tare: "tare run failed: user namespace mappings specified, but user namespace isn't enabled in the config \
+               (linux.uidMappings)",
+        why: "Root of the container would be root of the host, against what the config says.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+                c.edit(|v| v["linux"]["uidMappings"] = map);
+            })
+        },
+    },
+    Difference {
         what: "Fields of a later version",
         runc: "",
         tare: "tare run failed: linux.seccomp is not supported yet",
-        why: "`linux.seccomp`, user namespaces, `process.apparmorProfile`, `process.selinuxLabel`, `linux.intelRdt`, \
+        why: "`linux.seccomp`, `process.apparmorProfile`, `process.selinuxLabel`, `linux.intelRdt`, \
               `linux.netDevices`, idmapped mounts, and `blockIO`, `network` and `rdma` of `linux.resources` are refused \
               by name: what protects or limits is never left out in silence.",
         probe: |lab, runtime| {

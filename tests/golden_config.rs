@@ -184,11 +184,14 @@ fn linux() -> Vec<Row> {
         row("unknown personality", |v| v["linux"]["personality"] = json!({"domain": "BOGUS"}), 1,
             "RT run failed: invalid personality domain BOGUS", Field("linux.personality.domain")).newer(),
         row("seccomp", |v| v["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"}), 1, "", refused("linux.seccomp")).ours_only(),
-        row("user namespace", |v| {
+        row("user namespace without maps", |v| push(&mut v["linux"]["namespaces"], json!({"type": "user"})), 1,
+            "RT run failed: user namespaces enabled, but no uid mappings found", Has("(linux.gidMappings)")).newer(),
+        row("user that is not mapped", |v| {
             push(&mut v["linux"]["namespaces"], json!({"type": "user"}));
-            v["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
-            v["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
-        }, 1, "", Has("user namespaces are not supported yet")).ours_only(),
+            v["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 1}]);
+            v["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 100}]);
+            v["process"]["user"] = json!({"uid": 1, "gid": 0});
+        }, 1, "", Has("unmapped uid 1 in user namespace")).ours_only(),
         row("resctrl", |v| v["linux"]["intelRdt"] = json!({"closID": "x"}), 1, "", refused("linux.intelRdt")).ours_only(),
         row("network devices", |v| v["linux"]["netDevices"] = json!({"eth0": {}}), 1, "", refused("linux.netDevices")).ours_only(),
         row("block I/O", |v| v["linux"]["resources"]["blockIO"] = json!({"weight": 100}), 1, "",

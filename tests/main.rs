@@ -44,6 +44,7 @@ mod state;
 mod streams;
 mod stress;
 mod terminal;
+mod user_namespaces;
 
 fn main() -> std::process::ExitCode {
     if let Some(status) = harness::helper::asked() {
@@ -83,6 +84,7 @@ fn main() -> std::process::ExitCode {
         streams::TESTS,
         stress::TESTS,
         terminal::TESTS,
+        user_namespaces::TESTS,
     ]
     .concat();
     harness::report::run(&tests)

@@ -8,7 +8,7 @@
 //! 2. [`Cgroup::check_unused`], then the caller records the [`Cgroup`], then [`Cgroup::create`]. Killed
 //!    at any point, it leaves what [`Cgroup::kill`] and [`Cgroup::remove`] clear away.
 //! 3. [`Live::apply`] sets the limits. The first process is cloned into [`Live::into_cgroup`] and calls
-//!    [`Live::join`] itself; one that could not be cloned there calls [`Live::join_unified`] too. Later
+//!    [`Live::join`] itself. Later
 //!    processes do the same with [`Cgroup::open`].
 #![forbid(unsafe_code)]
 

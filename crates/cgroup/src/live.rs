@@ -99,13 +99,6 @@ impl Live {
         }
         Ok(())
     }
-
-    /// Moves the calling process into the unified hierarchy, if there is one: for a process that was
-    /// not cloned into it.
-    pub fn join_unified(&self) -> Result<(), Error> {
-        let unified = self.directories.iter().find(|opened| opened.directory.is_unified());
-        unified.map_or(Ok(()), Opened::join_by_procs)
-    }
 }
 
 impl Opened {

@@ -1,9 +1,12 @@
 //! What this host and caller are like: read once, handed to every `plan`.
+use crate::spawn::Caller;
 use crate::{Error, Result};
 
 /// The facts that decisions depend on. Tests make their own.
 #[derive(Debug)]
 pub struct HostFacts {
+    /// Who calls.
+    pub caller: Caller,
     /// The highest capability number that the kernel knows.
     pub last_capability: u32,
     /// The cgroup hierarchies of the host.
@@ -15,10 +18,16 @@ pub struct HostFacts {
 /// Reads the facts of this host.
 pub fn read() -> Result<HostFacts> {
     Ok(HostFacts {
+        caller: caller(),
         last_capability: last_capability(),
         cgroups: cgroup::Host::detect().map_err(Error::from)?,
         network_namespace: sys::file::stat("/proc/self/ns/net").ok().map(|s| (s.st_dev, s.st_ino)),
     })
+}
+
+/// Who calls.
+pub fn caller() -> Caller {
+    if sys::cred::effective_uid() == 0 { Caller::Root } else { Caller::Ordinary }
 }
 
 /// The highest capability number that the kernel knows.

@@ -2,12 +2,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use crate::clone::{self, Request};
 use crate::error::On;
 use crate::init::{self, Context};
 use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
-use crate::rooms::namespaces::{self, Joins};
-use crate::rooms::{cgroup as cgroup_room, notify, pid_file, terminal};
+use crate::rooms::{
+    cgroup as cgroup_room, mappings, namespaces, notify, oom, pid_file, rlimits, terminal, trees,
+};
 use crate::spawn;
 use crate::status;
 use crate::store::{Entry, Init, Lock, State};
@@ -22,6 +24,16 @@ pub enum Begin {
     Later,
     /// When the container is made.
     AtOnce,
+}
+
+impl Begin {
+    /// What init is told when all is set up.
+    fn word(self) -> ToInit {
+        match self {
+            Begin::Later => ToInit::WaitForStart,
+            Begin::AtOnce => ToInit::Start,
+        }
+    }
 }
 
 /// What the caller gets besides the container.
@@ -74,16 +86,36 @@ pub fn make(
     let joins = namespaces::host_open(&plan.namespaces)?;
     let live = cgroup_room::host_create(&plan.cgroup).map_err(start_failed)?;
     let (sync, init_sync) = sys::sock::pair()?;
-    let mut context =
-        Context { plan, cgroup: &live, in_unified: false, joins: &joins, sync: Some(init_sync), fifo };
-    let child = clone_init(&mut context, &joins, &sync, lock).map_err(start_failed)?;
+    oom::host_inherit(plan.oom, plan.caller)?;
+    let spawn = spawn::spawn(&plan.namespaces, plan.caller);
+    if !spawn.map {
+        // Processes of namespaces that are joined must not look into init (CVE-2016-9962).
+        sys::cred::set_dumpable(false)?;
+    }
+    let mut context = Context {
+        plan,
+        spawn,
+        cgroup: &live,
+        joins: &joins,
+        trees: trees::host_open(plan)?,
+        sync: Some(init_sync),
+        fifo,
+    };
+    let request = Request {
+        spawn,
+        caller: plan.caller,
+        joins: &joins,
+        cgroup: live.into_cgroup(),
+        parent_only: &[sync.as_fd(), lock.as_fd()],
+    };
+    let child = clone::process(request, &mut context, init::main).map_err(start_failed)?;
     // Only init has its end of the socket now, so that its death is noticed.
     drop(context);
     let mut made = Made { child, terminal: None, notify, sync };
-    let done = talk(plan, &mut made, console.as_ref()).and_then(|()| {
-        store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock)?;
-        sync::tell_init(&made.sync, if begin == Begin::Later { ToInit::WaitForStart } else { ToInit::Start })
-    });
+    let done = privilege(plan, made.child.pid)
+        .and_then(|()| talk(plan, &mut made, console.as_ref()))
+        .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
+        .and_then(|()| sync::tell_init(&made.sync, begin.word()));
     match done {
         Ok(()) => Ok(made),
         Err(error) => {
@@ -93,39 +125,13 @@ pub fn make(
     }
 }
 
-/// Makes init, in the cgroup at once where the kernel can do that.
-fn clone_init(context: &mut Context<'_>, joins: &Joins, sync: &OwnedFd, lock: &Lock) -> Result<Child> {
-    let spawn = spawn::spawn(&context.plan.namespaces);
-    let own_pid = match &joins.pid {
-        Some(other) if spawn.visit_pid => {
-            let own = sys::file::open("/proc/self/ns/pid")?;
-            sys::ns::enter(other.as_fd(), sys::ns::flag::PID)
-                .on(|| "joining the PID namespace".to_owned())?;
-            Some(own)
-        }
-        _ => None,
-    };
-    let parent_only = [sync.as_fd(), lock.as_fd()];
-    context.in_unified = context.cgroup.into_cgroup().is_some();
-    let mut made = sys::clone::clone_process(
-        spawn.clone,
-        context.cgroup.into_cgroup(),
-        &parent_only,
-        context,
-        init::main,
-    );
-    // A kernel before 5.7 has no CLONE_INTO_CGROUP: init joins by itself there, as on v1.
-    if let Err(e) = &made
-        && context.in_unified
-        && matches!(e.errno, sys::Errno::TOOBIG | sys::Errno::INVAL)
-    {
-        context.in_unified = false;
-        made = sys::clone::clone_process(spawn.clone, None, &parent_only, context, init::main);
+/// Does for init what it may not do itself in a user namespace.
+fn privilege(plan: &Plan, pid: i32) -> Result<()> {
+    oom::host_apply(plan.oom, pid, plan.caller).map_err(start_failed)?;
+    if plan.namespaces.user.is_private() {
+        rlimits::host_allow(&plan.rlimits, pid).map_err(start_failed)?;
     }
-    if let Some(own) = own_pid {
-        sys::ns::enter(own.as_fd(), sys::ns::flag::PID)?;
-    }
-    Ok(made?)
+    Ok(())
 }
 
 /// Listens to init until it is ready, and does for it what only the runtime can do.
@@ -144,8 +150,16 @@ fn talk(plan: &Plan, made: &mut Made, console: Option<&OwnedFd>) -> Result<()> {
                 }
                 sync::tell_init(&made.sync, ToInit::HooksDone)?;
             }
+            Some(FromInit::NeedMaps) => {
+                let pid = made.child.pid;
+                mappings::host_write(&plan.mappings, pid).map_err(start_failed)?;
+                sync::tell_init(&made.sync, ToInit::Mapped)?;
+            }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(init_failed(error)),
+            Some(FromInit::Cloned(_)) => {
+                return Err(init_failed(Error::new(Kind::System, "init is no helper")));
+            }
             None => return Err(init_died(plan, made)),
         }
     }

@@ -1,11 +1,14 @@
 //! The runtime process of `exec`: the order of the steps that put one more process into a container.
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::clone::{self, Request};
 use crate::error::On;
 use crate::host::Handles;
 use crate::init_exec::{self, Context};
 use crate::plan::ProcessPlan;
-use crate::rooms::{fds, keyring, pid_file, terminal};
+use crate::rooms::namespaces::Joins;
+use crate::rooms::{fds, keyring, oom, pid_file, rlimits, terminal};
+use crate::spawn::{self, Caller};
 use crate::store::{Init, State};
 use crate::sync::{self, FromInit, ToInit};
 use crate::{Error, Kind, Result};
@@ -14,6 +17,8 @@ use sys::clone::Child;
 /// What is to be done, with nothing left open.
 #[derive(Debug)]
 pub struct Plan {
+    /// Who calls.
+    pub caller: Caller,
     /// What comes of `process`.
     pub process: ProcessPlan,
     /// The terminal of the process.
@@ -44,9 +49,10 @@ pub fn start(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Re
 }
 
 fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Result<Started> {
+    oom::host_inherit(plan.process.oom.or(state.exec.oom), plan.caller)?;
     // The process is visible in the container from its first moment on (CVE-2016-9962).
     sys::cred::set_dumpable(false)?;
-    let container = open_init(init)?;
+    let joins = Joins::Process(open_init(init)?);
     let console = terminal::host_connect(&plan.terminal)?;
     let pidfd_socket =
         handles.pidfd_socket.map(sys::sock::connect).transpose().on(|| "--pidfd-socket".to_owned())?;
@@ -56,20 +62,15 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
         _ => None,
     };
     let (sync, child_sync) = sys::sock::pair()?;
+    let spawn = spawn::exec(state.namespaces, plan.caller);
     let live = open_cgroup(plan, init)?;
-    let mut context = Context {
-        plan,
-        state,
-        container: &container,
-        chroot,
-        cgroup: &live,
-        in_unified: false,
-        sync: Some(child_sync),
-    };
-    let child = clone_child(&mut context, &container, &sync).map_err(start_failed)?;
+    let mut context =
+        Context { plan, state, spawn, joins: &joins, chroot, cgroup: &live, sync: Some(child_sync) };
+    let child = clone_child(&mut context, init, &sync).map_err(start_failed)?;
     drop(context);
     let mut started = Started { child, terminal: None };
-    let done = talk(&mut started, &sync, console.as_ref()).and_then(|()| {
+    let privileged = privilege(plan, state, started.child.pid);
+    let done = privileged.and_then(|()| talk(&mut started, &sync, console.as_ref())).and_then(|()| {
         if let Some(path) = handles.pid_file {
             pid_file::host_write(path, started.child.pid)?;
         }
@@ -117,57 +118,45 @@ fn open_cgroup(plan: &Plan, init: Init) -> Result<cgroup::Live> {
     }
 }
 
-/// Clones the process, in the container's PID namespace and, on cgroup v2, in its cgroup.
-fn clone_child(context: &mut Context<'_>, container: &OwnedFd, sync: &OwnedFd) -> Result<Child> {
-    let own = sys::file::open("/proc/self/ns/pid")?;
-    let joins_pid = context.state.namespaces & sys::ns::flag::PID != 0;
-    if joins_pid {
-        sys::ns::enter(container.as_fd(), sys::ns::flag::PID)?;
+/// Does for the process what it may not do itself in a user namespace.
+fn privilege(plan: &Plan, state: &State, pid: i32) -> Result<()> {
+    oom::host_apply(plan.process.oom.or(state.exec.oom), pid, plan.caller)?;
+    if state.namespaces & sys::ns::flag::USER != 0 {
+        rlimits::host_allow(&plan.process.rlimits, pid)?;
     }
-    let mut made = clone_into(context, sync);
-    // The kernel lets no process into a cgroup that has given its controllers to others below it, which
-    // a container may have made for itself; the container's first process is in one of those.
-    let moved;
-    if let Err(e) = &made
-        && !context.plan.cgroup_is_named
-        && matches!(e.errno, sys::Errno::BUSY | sys::Errno::OPNOTSUPP | sys::Errno::NOENT | sys::Errno::NODEV)
-        && let Some(init) = context.state.init
-    {
-        moved = context.plan.cgroup.of_process(init.pid)?.open()?;
-        let mut again = Context {
-            plan: context.plan,
-            state: context.state,
-            container: context.container,
-            chroot: context.chroot.take(),
-            cgroup: &moved,
-            in_unified: false,
-            sync: context.sync.take(),
-        };
-        made = clone_into(&mut again, sync);
-    }
-    if joins_pid {
-        sys::ns::enter(own.as_fd(), sys::ns::flag::PID)?;
-    }
-    made.map_err(|e| {
-        let busy = e.errno == sys::Errno::BUSY;
-        let error = Error::from(e);
-        if busy { error.hint("its cgroup has given its controllers to cgroups below it") } else { error }
-    })
+    Ok(())
 }
 
-fn clone_into(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Child, sys::Error> {
-    let parent_only = [sync.as_fd()];
-    context.in_unified = context.cgroup.into_cgroup().is_some();
-    let made =
-        sys::clone::clone_process(0, context.cgroup.into_cgroup(), &parent_only, context, init_exec::main);
-    match made {
-        // A kernel before 5.7 has no CLONE_INTO_CGROUP.
-        Err(e) if context.in_unified && matches!(e.errno, sys::Errno::TOOBIG | sys::Errno::INVAL) => {
-            context.in_unified = false;
-            sys::clone::clone_process(0, None, &parent_only, context, init_exec::main)
-        }
-        other => other,
+/// Clones the process, in the container's PID namespace and, on cgroup v2, in its cgroup.
+fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<Child> {
+    let request = Request {
+        spawn: context.spawn,
+        caller: context.plan.caller,
+        joins: context.joins,
+        cgroup: context.cgroup.into_cgroup(),
+        parent_only: &[sync.as_fd()],
+    };
+    let made = clone::process(request, context, init_exec::main);
+    if made.is_ok() || context.plan.cgroup_is_named {
+        return made;
     }
+    // The kernel lets no process into a cgroup that has given its controllers to others below it, which
+    // a container may have made for itself; the container's first process is in one of those.
+    let moved = context.plan.cgroup.of_process(init.pid)?;
+    if moved == context.plan.cgroup {
+        return made;
+    }
+    let moved = moved.open()?;
+    let mut again = Context {
+        plan: context.plan,
+        state: context.state,
+        spawn: context.spawn,
+        joins: context.joins,
+        chroot: context.chroot.take(),
+        cgroup: &moved,
+        sync: context.sync.take(),
+    };
+    clone::process(Request { cgroup: moved.into_cgroup(), ..request }, &mut again, init_exec::main)
 }
 
 /// Listens until the process is ready.
@@ -180,8 +169,8 @@ fn talk(started: &mut Started, sync: &OwnedFd, console: Option<&OwnedFd>) -> Res
             },
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(start_failed(error)),
-            Some(FromInit::RootfsReady) => {
-                return Err(Error::new(Kind::System, "a process of exec has no root file system to make"));
+            Some(FromInit::RootfsReady | FromInit::NeedMaps | FromInit::Cloned(_)) => {
+                return Err(Error::new(Kind::System, "a process of exec makes nothing of the container"));
             }
             None => {
                 let ended = sys::process::wait(started.child.pid);

@@ -9,10 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::namespaces::{self, Joins};
+use crate::rooms::trees::Trees;
 use crate::rooms::{
-    cgroup, devices, fds, keyring, mask, memory_policy, mounts, oom, personality, privileges, process,
+    cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, personality, privileges, process,
     program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
 };
+use crate::spawn::Spawn;
 use crate::sync::{self, FromInit, ToInit};
 use crate::{Error, Kind, Result};
 
@@ -23,10 +25,12 @@ pub struct Context<'a> {
     pub plan: &'a Plan,
     /// The container's cgroup.
     pub cgroup: &'a ::cgroup::Live,
-    /// Whether the clone has put init in the unified hierarchy already.
-    pub in_unified: bool,
+    /// How it has come to be, and what is left to do of that.
+    pub spawn: Spawn,
     /// Namespaces to join.
     pub joins: &'a Joins,
+    /// What of the host is opened for it.
+    pub trees: Trees,
     /// Init's end of the sync socket.
     pub sync: Option<OwnedFd>,
     /// Where init waits for `start`; not there for `run`.
@@ -101,15 +105,38 @@ pub(crate) fn execute(prepared: &Prepared, args: &[CString]) -> Result<Infallibl
     Err(Error::new(Kind::Exec, format!("{text}{why}")))
 }
 
+/// Joins and makes what the clone could not; false when the runtime has gone away meanwhile.
+fn init_in_namespaces(context: &Context<'_>, sync: &OwnedFd) -> Result<bool> {
+    let Context { plan, spawn, joins, .. } = context;
+    joins.enter(spawn.join, plan.caller)?;
+    if spawn.map {
+        sync::tell_runtime(sync, &FromInit::NeedMaps)?;
+        if hear(sync)? != Some(ToInit::Mapped) {
+            return Ok(false);
+        }
+    }
+    mappings::init_check(&plan.mappings, &plan.namespaces.user)?;
+    if spawn.become_root {
+        mappings::init_become_root()?;
+    }
+    // To become another user has made it what a sysctl says. In a new user namespace there is nobody who could
+    // look into it, and it could not write its own files of procfs.
+    sys::cred::set_dumpable(spawn.map)?;
+    if spawn.unshare != 0 {
+        sys::ns::unshare(spawn.unshare)?;
+    }
+    Ok(true)
+}
+
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
 fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>> {
     let plan = context.plan;
-    // Processes of a PID namespace that is joined must not look into this one (CVE-2016-9962).
-    sys::cred::set_dumpable(false)?;
     // Modes are the plan's business and not the caller's umask's.
     sys::cred::set_umask(0);
-    cgroup::init_join(context.cgroup, context.in_unified)?;
-    namespaces::init_join(context.joins)?;
+    cgroup::init_join(context.cgroup)?;
+    if !init_in_namespaces(context, sync)? {
+        return Ok(None);
+    }
     time::init_apply(&plan.time)?;
     // The root of a new cgroup namespace is the cgroup that its maker is in.
     namespaces::init_new_cgroup(&plan.namespaces)?;
@@ -117,14 +144,14 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     keyring::init_apply(&plan.keyring)?;
     namespaces::init_loopback(&plan.namespaces)?;
     uts::init_apply(&plan.uts)?;
-    oom::init_apply(plan.oom)?;
     // These are written through the host's procfs, which is out of sight after the change of root.
     sysctl::init_apply(&plan.sysctl)?;
     let host_fds = sys::file::open_dir("/proc/self/fd")?;
     namespaces::init_join_mount(context.joins)?;
 
-    let root = rootfs::init_prepare(&plan.rootfs)?;
-    mounts::init_mount(&plan.mounts, &root)?;
+    let Trees { root, mounts: sources } = std::mem::take(&mut context.trees);
+    let root = rootfs::init_prepare(&plan.rootfs, root)?;
+    mounts::init_mount(&plan.mounts, &root, sources)?;
     devices::init_make(&plan.devices, &root)?;
     if plan.hooks.wait_for_runtime() {
         sync::tell_runtime(sync, &FromInit::RootfsReady)?;

@@ -9,10 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::Result;
 use crate::host_exec::Plan;
 use crate::init::{self, Prepared};
+use crate::rooms::namespaces::Joins;
 use crate::rooms::{
-    affinity, cgroup, fds, keyring, memory_policy, oom, personality, privileges, process, rlimits, sched,
-    terminal,
+    affinity, cgroup, fds, keyring, mappings, memory_policy, personality, privileges, process, rlimits,
+    sched, terminal,
 };
+use crate::spawn::Spawn;
 use crate::store::State;
 use crate::sync::{self, FromInit, ToInit};
 
@@ -23,14 +25,14 @@ pub struct Context<'a> {
     pub plan: &'a Plan,
     /// The container.
     pub state: &'a State,
-    /// Its first process.
-    pub container: &'a OwnedFd,
+    /// How this process has come to be, and what is left to do of that.
+    pub spawn: Spawn,
+    /// The namespaces of the container.
+    pub joins: &'a Joins,
     /// Its root, where it has no mount namespace of its own.
     pub chroot: Option<OwnedFd>,
     /// The cgroup to be in.
     pub cgroup: &'a ::cgroup::Live,
-    /// Whether the clone has put the process in the unified hierarchy already.
-    pub in_unified: bool,
     /// The process's end of the sync socket.
     pub sync: Option<OwnedFd>,
 }
@@ -52,14 +54,15 @@ fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>
     let plan = context.plan;
     let exec = &context.state.exec;
     affinity::init_before(&plan.process.affinity)?;
-    cgroup::init_join(context.cgroup, context.in_unified)?;
+    cgroup::init_join(context.cgroup)?;
     affinity::init_after(&plan.process.affinity)?;
-    // Through the host's procfs, which is out of sight in the container's mount namespace.
-    oom::init_apply(plan.process.oom.or(exec.oom))?;
+    // The host's procfs is out of sight in the container's mount namespace.
     let host_fds = sys::file::open_dir("/proc/self/fd")?;
-    let joined = context.state.namespaces & !sys::ns::flag::PID;
-    if joined != 0 {
-        sys::ns::enter(context.container.as_fd(), joined)?;
+    context.joins.enter(context.spawn.join, plan.caller)?;
+    if context.spawn.become_root {
+        mappings::init_become_root()?;
+        // To become another user has made it what a sysctl says.
+        sys::cred::set_dumpable(false)?;
     }
     if let Some(root) = context.chroot.take() {
         sys::file::fchdir(root.as_fd())?;

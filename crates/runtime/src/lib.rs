@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod clone;
 mod context;
 pub mod error;
 mod facts;

@@ -9,9 +9,10 @@ use crate::facts::HostFacts;
 use crate::faults::Faults;
 use crate::ops::CreateOptions;
 use crate::rooms::{
-    affinity, cgroup, devices, fds, hooks, keyring, mask, memory_policy, mounts, namespaces, notify, oom,
-    personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
+    affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
+    notify, oom, personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
 };
+use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
 
 /// What is to be done, with nothing left open. One field for each room.
@@ -23,8 +24,12 @@ pub struct Plan {
     pub bundle: PathBuf,
     /// `annotations`.
     pub annotations: BTreeMap<String, String>,
+    /// Who makes it.
+    pub caller: Caller,
     /// `linux.namespaces`.
     pub namespaces: namespaces::Plan,
+    /// `linux.uidMappings`, `linux.gidMappings`.
+    pub mappings: mappings::Plan,
     /// `linux.timeOffsets`.
     pub time: time::Plan,
     /// `hostname`, `domainname`.
@@ -105,9 +110,10 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         return Err(Error::new(Kind::Invalid, "process property must not be empty"));
     };
     let mut faults = Faults::default();
+    let user = &process.user;
     let process = plan_process(process, facts.last_capability, &mut faults);
     let without = oci::Linux::default();
-    let linux = plan_linux(linux.as_ref().unwrap_or(&without), mounts, inputs, facts, &mut faults)?;
+    let linux = plan_linux(linux.as_ref().unwrap_or(&without), (mounts, user), inputs, facts, &mut faults)?;
     let propagation = &linux.rootfs_propagation;
     let rootfs = rootfs::plan(
         root.as_ref(),
@@ -134,7 +140,9 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         keyring: keyring::plan(id, options.no_new_keyring)?,
         fds: fds::plan(listen.count, options.preserve_fds)?,
         notify: notify.clone(),
+        caller: facts.caller,
         namespaces: linux.namespaces,
+        mappings: linux.mappings,
         time: linux.time,
         mounts: linux.mounts,
         devices: linux.devices,
@@ -217,9 +225,10 @@ pub fn plan_process(raw: &oci::Process, last_capability: u32, faults: &mut Fault
     }
 }
 
-/// What comes of `linux` and `mounts`.
+/// What comes of `linux` and `mounts`, and whether the user is one of the container's.
 struct LinuxPlan {
     namespaces: namespaces::Plan,
+    mappings: mappings::Plan,
     time: time::Plan,
     mounts: mounts::Plan,
     devices: devices::Plan,
@@ -233,7 +242,7 @@ struct LinuxPlan {
 
 fn plan_linux(
     raw: &oci::Linux,
-    mounts: &[oci::Mount],
+    (mounts, user): (&[oci::Mount], &oci::User),
     inputs: &Inputs<'_>,
     facts: &HostFacts,
     faults: &mut Faults,
@@ -258,8 +267,6 @@ fn plan_linux(
         time_offsets,
     } = raw;
     for (at, present) in [
-        ("linux.uidMappings", !uid_mappings.is_empty()),
-        ("linux.gidMappings", !gid_mappings.is_empty()),
         ("linux.netDevices", !net_devices.is_empty()),
         ("linux.seccomp", seccomp.is_some()),
         ("linux.mountLabel", !mount_label.is_empty()),
@@ -270,6 +277,8 @@ fn plan_linux(
         }
     }
     let namespaces = namespaces::plan(namespaces, faults);
+    let mappings = mappings::plan(uid_mappings, gid_mappings, &namespaces.user, facts.caller, faults);
+    mappings::check_user(user, uid_mappings, gid_mappings, &namespaces.user, faults);
     let cgroup = cgroup::plan(&facts.cgroups, inputs.id, cgroups_path, resources.as_ref(), devices, faults)?;
     let shown = cgroup::shown(&cgroup.cgroup, &namespaces.cgroup);
     let mounts = mounts::plan(mounts, inputs.bundle, &namespaces.mount, &shown, faults);
@@ -284,6 +293,7 @@ fn plan_linux(
         personality: personality::plan(personality.as_ref(), faults),
         rootfs_propagation: rootfs_propagation.clone(),
         namespaces,
+        mappings,
         mounts,
         cgroup,
     })

@@ -1,23 +1,105 @@
 //! Which kernel calls bring a process into the namespaces of the plan: decided, not flag arithmetic.
+//!
+//! | case | the runtime before the clone | the clone | the process then | processes |
+//! |---|---|---|---|---|
+//! | A: no change of user namespace | visits the PID namespace to join | new PID, mount, network, IPC, UTS | joins the others | 1 |
+//! | B: new user namespace | – | new user, PID, mount, UTS | is mapped, becomes root, makes network and IPC | 1 |
+//! | C: new user namespace, others joined | visits those to join | as B | as B | 1 |
+//! | D: joined user namespace, no new PID namespace | visits the PID namespace to join | – | joins, becomes root, makes the new ones | 1 |
+//! | E: joined user namespace with a new PID namespace, or joined by an ordinary user | makes a helper, which joins and becomes root | by the helper: all new ones | – | 2 |
+//!
+//! The reasons: a namespace belongs to the user namespace of its maker, and only root of that one may mount
+//! procfs or set its host name. The files of network and IPC namespaces belong to whom root is when they
+//! are made. Only a child can be in another PID namespace. Joining needs privileges in the namespace that is
+//! joined, which are gone for those of the host once the process is in another user namespace; and an
+//! ordinary user has them only after joining the user namespace that owns the others. Nobody comes back out of
+//! a user namespace.
+//!
+//! In every case mount namespaces are joined late, since the host's procfs is needed until then; cgroup
+//! namespaces are made after the process is in its cgroup; time namespaces hold for children, until they are
+//! entered.
 use crate::rooms::namespaces::{Namespace, Plan};
 use sys::ns::flag;
 
-/// How the container's first process comes to be.
+/// Who calls the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spawn {
-    /// `CLONE_NEW*` flags of the one clone. New cgroup and time namespaces are not among them: the
-    /// first must be made after the process is in its cgroup, the second holds for children only.
-    pub clone: u64,
-    /// The runtime itself is in the PID namespace to join while it clones: only a child can be in it.
-    pub visit_pid: bool,
+pub enum Caller {
+    /// Root, of the host or of a user namespace.
+    Root,
+    /// Anybody else, with no rights but over user namespaces of their own.
+    Ordinary,
 }
 
+/// How a process comes to be in its namespaces. Sets of namespaces are `CLONE_NEW*` flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spawn {
+    /// Those that the runtime itself is in while it clones.
+    pub visit: u64,
+    /// Those that a helper joins, which then clones in place of the runtime; none without a helper.
+    pub helper: u64,
+    /// Those that the clone makes.
+    pub clone: u64,
+    /// Those that the process joins.
+    pub join: u64,
+    /// Whether the process waits for the runtime to write the id maps of its new user namespace.
+    pub map: bool,
+    /// Whether it has to become root of its user namespace by itself.
+    pub become_root: bool,
+    /// Those that it makes after that.
+    pub unshare: u64,
+}
+
+/// What is joined, made or left alone at its own time, whatever the case.
+const LATE: u64 = flag::MOUNT;
+const AFTER_THE_CLONE: u64 = flag::CGROUP | flag::TIME;
+
 /// Decides from the namespaces.
-pub fn spawn(plan: &Plan) -> Spawn {
-    let after_the_clone = flag::CGROUP | flag::TIME;
+pub fn spawn(plan: &Plan, caller: Caller) -> Spawn {
+    let new = flags(plan, |namespace| *namespace == Namespace::New) & !AFTER_THE_CLONE;
+    let join = flags(plan, |namespace| matches!(namespace, Namespace::Join(_))) & !LATE;
+    match plan.user {
+        // A
+        Namespace::Inherit => {
+            Spawn { visit: join & flag::PID, clone: new, join: join & !flag::PID, ..Spawn::default() }
+        }
+        // B, C
+        Namespace::New => {
+            let later = flag::NET | flag::IPC;
+            Spawn {
+                visit: join,
+                clone: new & !later,
+                map: true,
+                become_root: true,
+                unshare: new & later,
+                ..Spawn::default()
+            }
+        }
+        Namespace::Join(_) => joined_user(new, join, caller),
+    }
+}
+
+fn joined_user(new: u64, join: u64, caller: Caller) -> Spawn {
+    if new & flag::PID != 0 || caller == Caller::Ordinary {
+        // E
+        return Spawn { helper: join, clone: new, ..Spawn::default() };
+    }
+    // D
     Spawn {
-        clone: flags(plan, |namespace| *namespace == Namespace::New) & !after_the_clone,
-        visit_pid: matches!(plan.pid, Namespace::Join(_)),
+        visit: join & flag::PID,
+        join: join & !flag::PID,
+        become_root: true,
+        unshare: new,
+        ..Spawn::default()
+    }
+}
+
+/// The same for a process of `exec`, which joins all namespaces that a container does not share with its
+/// maker.
+pub fn exec(private: u64, caller: Caller) -> Spawn {
+    match (private & flag::USER, caller) {
+        (0, _) => Spawn { visit: private & flag::PID, join: private & !flag::PID, ..Spawn::default() },
+        (_, Caller::Root) => joined_user(0, private, caller),
+        (_, Caller::Ordinary) => Spawn { join: private & LATE, ..joined_user(0, private & !LATE, caller) },
     }
 }
 
@@ -28,8 +110,9 @@ pub fn private(plan: &Plan) -> u64 {
 
 /// The `CLONE_NEW*` flags of those namespaces that `which` is true of.
 fn flags(plan: &Plan, which: impl Fn(&Namespace) -> bool) -> u64 {
-    let Plan { pid, network, mount, ipc, uts, cgroup, time } = plan;
+    let Plan { user, pid, network, mount, ipc, uts, cgroup, time } = plan;
     let table = [
+        (user, flag::USER),
         (pid, flag::PID),
         (network, flag::NET),
         (mount, flag::MOUNT),
@@ -45,36 +128,111 @@ fn flags(plan: &Plan, which: impl Fn(&Namespace) -> bool) -> u64 {
 mod tests {
     use super::*;
 
-    /// All 3^7 combinations of seven namespaces that are new, joined or inherited.
+    const KINDS: [u64; 8] =
+        [flag::USER, flag::PID, flag::NET, flag::MOUNT, flag::IPC, flag::UTS, flag::CGROUP, flag::TIME];
+
+    fn combination(n: u32) -> (Plan, u64, u64) {
+        let (mut new, mut joined) = (0, 0);
+        let mut choice = |place: u32| match n / 3u32.pow(place) % 3 {
+            0 => Namespace::Inherit,
+            1 => {
+                new |= KINDS[place as usize];
+                Namespace::New
+            }
+            _ => {
+                joined |= KINDS[place as usize];
+                Namespace::Join("/ns".into())
+            }
+        };
+        let plan = Plan {
+            user: choice(0),
+            pid: choice(1),
+            network: choice(2),
+            mount: choice(3),
+            ipc: choice(4),
+            uts: choice(5),
+            cgroup: choice(6),
+            time: choice(7),
+        };
+        (plan, new, joined)
+    }
+
+    /// The kernel's rules, kept in a small model: 3^8 combinations, by root and by an ordinary user.
     #[test]
     fn every_combination() {
-        let choice = |n: u32, place: u32| match n / 3u32.pow(place) % 3 {
-            0 => Namespace::Inherit,
-            1 => Namespace::New,
-            _ => Namespace::Join("/ns".into()),
-        };
-        for n in 0..3u32.pow(7) {
-            let plan = Plan {
-                pid: choice(n, 0),
-                network: choice(n, 1),
-                mount: choice(n, 2),
-                ipc: choice(n, 3),
-                uts: choice(n, 4),
-                cgroup: choice(n, 5),
-                time: choice(n, 6),
-            };
-            let got = spawn(&plan);
-            for (namespace, flag) in [
-                (&plan.pid, flag::PID),
-                (&plan.network, flag::NET),
-                (&plan.mount, flag::MOUNT),
-                (&plan.ipc, flag::IPC),
-                (&plan.uts, flag::UTS),
-            ] {
-                assert_eq!(got.clone & flag != 0, *namespace == Namespace::New, "{plan:?}");
+        let mut rows = 0;
+        for n in 0..3u32.pow(8) {
+            for caller in [Caller::Root, Caller::Ordinary] {
+                let (plan, new, joined) = combination(n);
+                let got = spawn(&plan, caller);
+                let at = format!("{caller:?} {plan:?}: {got:?}");
+                ends_where_it_should(got, new, joined, &at);
+                keeps_the_rules(got, &plan, caller, &at);
+                rows += 1;
             }
-            assert_eq!(got.clone & (flag::CGROUP | flag::TIME), 0, "{plan:?}");
-            assert_eq!(got.visit_pid, matches!(plan.pid, Namespace::Join(_)), "{plan:?}");
         }
+        assert_eq!(rows, 13_122);
+    }
+
+    /// Every namespace is made or joined once, by one of those who can.
+    fn ends_where_it_should(got: Spawn, new: u64, joined: u64, at: &str) {
+        let made = got.clone | got.unshare;
+        assert_eq!(got.clone & got.unshare, 0, "made twice: {at}");
+        assert_eq!(made | new & AFTER_THE_CLONE, new, "{at}");
+        let joins = [got.visit, got.helper, got.join];
+        assert_eq!(joins.iter().fold(0, |all, set| all | set) | joined & LATE, joined, "{at}");
+        assert_eq!(
+            joins.iter().map(|set| set.count_ones()).sum::<u32>(),
+            (joined & !LATE).count_ones(),
+            "{at}"
+        );
+    }
+
+    fn keeps_the_rules(got: Spawn, plan: &Plan, caller: Caller, at: &str) {
+        // Only a child is in another PID namespace, so the process itself can't join or make it.
+        assert_eq!((got.join | got.unshare) & flag::PID, 0, "{at}");
+        // The runtime does not come back from a user namespace.
+        assert_eq!(got.visit & flag::USER, 0, "{at}");
+        // Maps are written for a new user namespace and for no other, and there must be a root before
+        // anything is made whose files belong to one.
+        assert_eq!(got.map, plan.user == Namespace::New, "{at}");
+        assert_eq!(got.map, got.clone & flag::USER != 0, "{at}");
+        if got.map {
+            assert_eq!(got.clone & (flag::NET | flag::IPC), 0, "files of nobody: {at}");
+            assert_eq!(got.join, 0, "no rights in the host's namespaces any more: {at}");
+        }
+        // A new namespace belongs to the user namespace of the container.
+        if matches!(plan.user, Namespace::Join(_)) {
+            let owned = got.helper & flag::USER != 0 || got.clone == 0;
+            assert!(owned, "made in the wrong user namespace: {at}");
+            assert!(got.helper != 0 || got.become_root, "{at}");
+            assert!(caller == Caller::Root || got.helper != 0, "no rights outside: {at}");
+        } else {
+            assert_eq!(got.helper, 0, "{at}");
+        }
+        if plan.user == Namespace::Inherit {
+            assert!(!got.become_root && got.unshare == 0, "{at}");
+        }
+    }
+
+    #[test]
+    fn processes_of_exec() {
+        let all = flag::PID | flag::NET | flag::MOUNT;
+        let got = exec(all, Caller::Root);
+        assert_eq!(
+            (got.visit, got.join, got.helper, got.become_root),
+            (flag::PID, all & !flag::PID, 0, false)
+        );
+        let all = all | flag::USER;
+        let got = exec(all, Caller::Root);
+        assert_eq!(
+            (got.visit, got.join, got.helper, got.become_root),
+            (flag::PID, all & !flag::PID, 0, true)
+        );
+        let got = exec(all, Caller::Ordinary);
+        assert_eq!(
+            (got.visit, got.join, got.helper, got.become_root),
+            (0, flag::MOUNT, all & !flag::MOUNT, false)
+        );
     }
 }

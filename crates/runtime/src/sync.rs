@@ -9,6 +9,10 @@ use crate::{Error, Kind, Result};
 /// From init to the runtime.
 #[derive(Debug)]
 pub enum FromInit {
+    /// A helper has made the process of this number.
+    Cloned(i32),
+    /// It is in a new user namespace and waits for its ids.
+    NeedMaps,
     /// The master of the container's terminal.
     Console(OwnedFd),
     /// Mounts and devices are in place: `prestart` and `createRuntime` hooks may run.
@@ -22,6 +26,8 @@ pub enum FromInit {
 /// From the runtime to init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToInit {
+    /// The id maps are written.
+    Mapped,
     /// The hooks have run.
     HooksDone,
     /// The state is stored: wait for the word of `start` on the fifo.
@@ -37,6 +43,8 @@ const CONSOLE: u8 = 1;
 const ROOTFS_READY: u8 = 2;
 const READY: u8 = 3;
 const FAILED: u8 = 4;
+const CLONED: u8 = 5;
+const NEED_MAPS: u8 = 6;
 
 const KINDS: [Kind; 7] =
     [Kind::NotFound, Kind::Exists, Kind::State, Kind::Invalid, Kind::Unsupported, Kind::System, Kind::Exec];
@@ -45,6 +53,11 @@ const KINDS: [Kind; 7] =
 pub fn tell_runtime(socket: &OwnedFd, message: &FromInit) -> Result<()> {
     let socket = socket.as_fd();
     match message {
+        FromInit::Cloned(pid) => {
+            let [a, b, c, d] = pid.to_ne_bytes();
+            sys::sock::send(socket, &[CLONED, a, b, c, d], None)?;
+        }
+        FromInit::NeedMaps => sys::sock::send(socket, &[NEED_MAPS], None)?,
         FromInit::Console(fd) => sys::sock::send(socket, &[CONSOLE], Some(fd.as_fd()))?,
         FromInit::RootfsReady => sys::sock::send(socket, &[ROOTFS_READY], None)?,
         FromInit::Ready => sys::sock::send(socket, &[READY], None)?,
@@ -60,6 +73,8 @@ pub fn hear_init(socket: &OwnedFd) -> Result<Option<FromInit>> {
     let message = buffer.get(..length).unwrap_or(&[]);
     Ok(Some(match (message.split_first(), fd) {
         (None, _) => return Ok(None),
+        (Some((&CLONED, &[a, b, c, d])), _) => FromInit::Cloned(i32::from_ne_bytes([a, b, c, d])),
+        (Some((&NEED_MAPS, _)), _) => FromInit::NeedMaps,
         (Some((&CONSOLE, _)), Some(fd)) => FromInit::Console(fd),
         (Some((&ROOTFS_READY, _)), _) => FromInit::RootfsReady,
         (Some((&READY, _)), _) => FromInit::Ready,
@@ -74,6 +89,7 @@ pub fn tell_init(socket: &OwnedFd, message: ToInit) -> Result<()> {
         ToInit::HooksDone => 1,
         ToInit::WaitForStart => 2,
         ToInit::Start => 3,
+        ToInit::Mapped => 4,
     };
     Ok(sys::sock::send(socket.as_fd(), &[tag], None)?)
 }
@@ -87,6 +103,7 @@ pub fn hear_runtime(socket: &OwnedFd) -> Result<Option<ToInit>> {
         (_, [1]) => Ok(Some(ToInit::HooksDone)),
         (_, [2]) => Ok(Some(ToInit::WaitForStart)),
         (_, [3]) => Ok(Some(ToInit::Start)),
+        (_, [4]) => Ok(Some(ToInit::Mapped)),
         (_, [tag]) => Err(unknown("the runtime", tag)),
     }
 }
@@ -128,7 +145,7 @@ mod tests {
         tell_runtime(&init, &FromInit::Failed(error.clone())).expect("sent");
         let Ok(Some(FromInit::Failed(got))) = hear_init(&host) else { panic!("not an error") };
         assert_eq!((got.kind, got.text, got.hints), (error.kind, error.text, error.hints));
-        for message in [ToInit::HooksDone, ToInit::WaitForStart, ToInit::Start] {
+        for message in [ToInit::Mapped, ToInit::HooksDone, ToInit::WaitForStart, ToInit::Start] {
             tell_init(&host, message).expect("sent");
             assert_eq!(hear_runtime(&init).expect("received"), Some(message));
         }

@@ -16,22 +16,25 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// Clones the caller like `fork(2)`, with new namespaces and a cgroup to start in.
+/// What a new process gets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting<'a> {
+    /// `CLONE_NEW*` flags of new namespaces.
+    pub namespaces: u64,
+    /// The directory of cgroup v2 that the process starts in (`CLONE_INTO_CGROUP`, Linux 5.7).
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Descriptors to be closed in the process before it does anything.
+    pub parent_only: &'a [BorrowedFd<'a>],
+}
+
+/// Clones the caller like `fork(2)`.
 ///
-/// `namespaces` are `CLONE_NEW*` flags. With `cgroup`, a directory of cgroup
-/// v2, the child starts there (`CLONE_INTO_CGROUP`, Linux 5.7). The child runs
-/// `body` on its own copy of all memory and never comes back: `body` has no
-/// value to return, so no guard of the caller can run twice.
+/// The child runs `body` on its own copy of all memory and never comes back: `body` has no value to return, so
+/// no guard of the caller can run twice. Its `context` must not use what is closed in it.
 ///
-/// The descriptors of `parent_only` are closed in the child before `body` runs; its `context` must not
-/// use them.
-///
-/// Fails when the caller has other threads, since locks they hold would stay
-/// locked in the child for ever.
+/// Fails when the caller has other threads, since locks they hold would stay locked in the child for ever.
 pub fn clone_process<T>(
-    namespaces: u64,
-    cgroup: Option<BorrowedFd<'_>>,
-    parent_only: &[BorrowedFd<'_>],
+    setting: Setting<'_>,
     context: &mut T,
     body: fn(&mut T) -> Infallible,
 ) -> Result<Child> {
@@ -42,13 +45,42 @@ pub fn clone_process<T>(
         return Err(Error { call: "clone3", args, errno: Errno::INVAL });
     }
     let mut pidfd: libc::c_int = -1;
-    let flags = namespaces | libc::CLONE_PIDFD as u64;
-    // SAFETY: clone_args is a plain structure for which all zeroes is valid.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = flags;
+    let mut args = empty_arguments();
+    args.flags = libc::CLONE_PIDFD as u64;
     args.pidfd = std::ptr::addr_of_mut!(pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    if let Some(fd) = cgroup {
+    let pid = clone(args, setting, context, body)?;
+    // SAFETY: the call succeeded, so the kernel has put a new descriptor here that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// The same in a process that was itself cloned by [`clone_process`], and so has no other threads: the new
+/// process is a child of the caller's parent (`CLONE_PARENT`). Returns its number in the caller's PID
+/// namespace.
+pub fn clone_sibling<T>(
+    setting: Setting<'_>,
+    context: &mut T,
+    body: fn(&mut T) -> Infallible,
+) -> Result<i32> {
+    let mut args = empty_arguments();
+    args.flags = libc::CLONE_PARENT as u64;
+    clone(args, setting, context, body)
+}
+
+fn empty_arguments() -> libc::clone_args {
+    // SAFETY: clone_args is a plain structure for which all zeroes is valid.
+    unsafe { std::mem::zeroed() }
+}
+
+fn clone<T>(
+    mut args: libc::clone_args,
+    setting: Setting<'_>,
+    context: &mut T,
+    body: fn(&mut T) -> Infallible,
+) -> Result<i32> {
+    args.flags |= setting.namespaces;
+    if let Some(fd) = setting.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(fd.as_raw_fd().unsigned_abs());
     }
@@ -59,14 +91,12 @@ pub fn clone_process<T>(
     };
     let pid = check(ret).named("clone3", || format!("flags={:#x}", args.flags))?;
     if pid == 0 {
-        for fd in parent_only {
+        for fd in setting.parent_only {
             // SAFETY: this is the child's own table of descriptors, and the guards of the parent, which would
             // close the number again, never run in the child.
             unsafe { libc::syscall(libc::SYS_close, fd.as_raw_fd()) };
         }
         body(context);
     }
-    // SAFETY: the call succeeded, so the kernel has put a new descriptor here that nobody else owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid: i32::try_from(pid).unwrap_or(i32::MAX), pidfd })
+    Ok(i32::try_from(pid).unwrap_or(i32::MAX))
 }

@@ -174,6 +174,25 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     check(ret).named("prlimit", || format!("resource={resource}, soft={soft}, hard={hard}")).map(drop)
 }
 
+/// Raises the hard limit of the process `pid` to `hard`, if it is lower. The soft one stays.
+pub fn raise_rlimit(pid: i32, resource: u32, hard: u64) -> Result<()> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let named = || format!("pid={pid}, resource={resource}, hard={hard}");
+    let none = std::ptr::null::<libc::rlimit64>();
+    // SAFETY: limit lives through the call; no new value is given.
+    let ret =
+        unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, none, std::ptr::addr_of_mut!(limit)) };
+    check(ret).named("prlimit", named)?;
+    if limit.rlim_max >= hard {
+        return Ok(());
+    }
+    limit.rlim_max = hard;
+    let none = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: limit lives through the call; the old value is not asked for.
+    let ret = unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, std::ptr::addr_of!(limit), none) };
+    check(ret).named("prlimit", named).map(drop)
+}
+
 /// Puts the caller in a new session keyring called `name`, which the owner (`searchable` rights) may search.
 ///
 /// A kernel without keyrings (`ENOSYS`) is fine: there is nothing to be shared then.

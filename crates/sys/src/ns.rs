@@ -17,6 +17,8 @@ pub mod flag {
     pub const PID: u64 = libc::CLONE_NEWPID as u64;
     /// Network namespace.
     pub const NET: u64 = libc::CLONE_NEWNET as u64;
+    /// User namespace: ids and the capabilities that go with them.
+    pub const USER: u64 = libc::CLONE_NEWUSER as u64;
     /// Time namespace (Linux 5.6).
     pub const TIME: u64 = 0x80;
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use cgroup::{Cgroup, Host, Kind, Layout, Limits, Live, place, plan};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::fs::{CWD, Mode, OFlags};
-use sys::clone::{Child, clone_process};
+use sys::clone::{Child, Setting, clone_process};
 use sys::process::Ended;
 
 const KILL: i32 = 9;
@@ -101,7 +101,7 @@ fn exists(cgroup: &Cgroup) -> Vec<bool> {
 
 /// What a process does in a cgroup.
 struct Task<'a> {
-    join: &'a dyn Fn() -> Result<(), cgroup::Error>,
+    live: &'a Live,
     act: fn() -> i32,
     joined: PipeWriter,
 }
@@ -109,25 +109,18 @@ struct Task<'a> {
 /// Starts a process that joins and does `act`, whose result is its exit status. It has joined when
 /// this returns.
 fn start(live: &Live, act: fn() -> i32) -> Child {
-    start_with(live.into_cgroup(), &|| live.join(), act)
-}
-
-fn start_with(
-    into: Option<BorrowedFd<'_>>,
-    join: &dyn Fn() -> Result<(), cgroup::Error>,
-    act: fn() -> i32,
-) -> Child {
     let (mut reader, joined) = pipe().unwrap();
     let body = |task: &mut Task<'_>| -> Infallible {
-        if let Err(error) = (task.join)() {
+        if let Err(error) = task.live.join() {
             eprintln!("{error}");
             sys::process::exit(99);
         }
         task.joined.write_all(b"1").unwrap();
         sys::process::exit((task.act)())
     };
-    let mut task = Task { join, act, joined };
-    let child = clone_process(0, into, &[], &mut task, body).unwrap();
+    let mut task = Task { live, act, joined };
+    let setting = Setting { cgroup: live.into_cgroup(), ..Setting::default() };
+    let child = clone_process(setting, &mut task, body).unwrap();
     drop(task);
     reader.read_exact(&mut [0]).unwrap();
     child

@@ -3,7 +3,6 @@ use super::*;
 
 pub const TESTS: &[(&str, Test)] = &[
     ("members::a_process_joins_every_hierarchy", a_process_joins_every_hierarchy),
-    ("members::a_process_joins_without_being_cloned_into_it", a_process_joins_without_being_cloned_into_it),
     ("members::a_used_cgroup_is_refused", a_used_cgroup_is_refused),
     ("members::a_frozen_cgroup_is_told_and_can_be_killed", a_frozen_cgroup_is_told_and_can_be_killed),
     ("members::nested_cgroups_are_seen_and_removed", nested_cgroups_are_seen_and_removed),
@@ -33,16 +32,6 @@ fn a_process_joins_every_hierarchy(lab: &Lab) -> Outcome {
     cgroup.remove().unwrap();
     assert!(!exists(&cgroup).contains(&true));
     assert!(!exists(&lab.parent()).contains(&false), "parents stay");
-    Ok(())
-}
-
-fn a_process_joins_without_being_cloned_into_it(lab: &Lab) -> Outcome {
-    let cgroup = lab.cgroup();
-    let live = cgroup.create().unwrap();
-    let join = || live.join().and_then(|()| live.join_unified());
-    let child = start_with(None, &join, idle);
-    let found = fs::read_to_string(format!("/proc/{}/cgroup", child.pid)).unwrap();
-    assert_eq!(found.matches(&format!(":{}/leaf\n", lab.name)).count(), cgroup.directories.len(), "{found}");
     Ok(())
 }
 
@@ -168,12 +157,13 @@ fn a_fork_bomb_is_killed(lab: &Lab) -> Outcome {
     // Every process is replaced by another one all the time, too fast to be listed and then killed.
     fn bomb() -> i32 {
         for _ in 0..20 {
-            let _ = clone_process(0, None, &[], &mut (), |()| -> Infallible { sys::process::exit(leap()) });
+            let _ =
+                clone_process(Setting::default(), &mut (), |()| -> Infallible { sys::process::exit(leap()) });
         }
         idle()
     }
     fn leap() -> i32 {
-        let _ = clone_process(0, None, &[], &mut (), |()| -> Infallible { sys::process::exit(leap()) });
+        let _ = clone_process(Setting::default(), &mut (), |()| -> Infallible { sys::process::exit(leap()) });
         0
     }
     let child = start(&live, bomb);

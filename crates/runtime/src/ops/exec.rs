@@ -97,6 +97,7 @@ fn plan(ctx: &Context, state: &State, options: &ExecOptions, console: Option<&Pa
     let (terminal, size) = (process.terminal, process.size.as_ref());
     let terminal = terminal::plan(terminal, size, console, options.detach, ctx.program)?;
     Ok(Plan {
+        caller: facts::caller(),
         process,
         terminal,
         keyring: keyring::plan(&state.id, !state.exec.keyring)?,

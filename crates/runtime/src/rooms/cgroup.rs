@@ -53,11 +53,8 @@ pub fn shown(cgroup: &cgroup::Cgroup, namespace: &Namespace) -> Vec<CgroupDir> {
     .collect()
 }
 
-/// Moves init into those hierarchies in which the clone has not put it.
-pub fn init_join(live: &cgroup::Live, in_unified: bool) -> Result<()> {
-    if !in_unified {
-        live.join_unified()?;
-    }
+/// Moves the caller into those hierarchies in which the clone has not put it.
+pub fn init_join(live: &cgroup::Live) -> Result<()> {
     Ok(live.join()?)
 }
 

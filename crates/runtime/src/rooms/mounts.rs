@@ -7,7 +7,7 @@ use crate::faults::Faults;
 use crate::rooms::mount_options::{self, Depth, Options};
 use crate::rooms::namespaces::Namespace;
 use crate::{Error, Kind, Result};
-use sys::mount::{Change, attr};
+use sys::mount::{Change, Propagation, attr};
 use sys::root::RootDir;
 
 /// One mount, decided.
@@ -125,19 +125,36 @@ pub fn brings_dev(plan: &Plan) -> bool {
     plan.iter().any(|m| matches!(m.what, What::Bind(..)) && m.path == Path::new("dev"))
 }
 
-/// Mounts everything below `root`.
-pub fn init_mount(plan: &Plan, root: &RootDir) -> Result<()> {
-    for mount in plan {
+/// Opens the sources of bind mounts for an init whose user may not look for them by their paths. They are
+/// attached nowhere, and get nothing but what the host mounts below them.
+pub fn host_open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
+    let open = |mount: &Mount| {
+        let What::Bind(source, depth) = &mount.what else { return Ok(None) };
+        let tree = open_source(source, *depth)?;
+        sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(Propagation::Slave), true)?;
+        Ok(Some(tree))
+    };
+    plan.iter().map(|mount| open(mount).map_err(|e| failed(mount, e))).collect()
+}
+
+/// Mounts everything below `root`, from the `sources` that [`host_open`] has opened, where it has.
+pub fn init_mount(plan: &Plan, root: &RootDir, sources: Vec<Option<OwnedFd>>) -> Result<()> {
+    let sources = sources.into_iter().chain(std::iter::repeat_with(|| None));
+    for (mount, opened) in plan.iter().zip(sources) {
         let done = match &mount.what {
-            What::Bind(source, depth) => bind(mount, source, *depth, root),
+            What::Bind(source, depth) => opened
+                .map_or_else(|| open_source(source, *depth), Ok)
+                .and_then(|tree| bind(mount, &tree, root)),
             What::New(kind) => new_filesystem(mount, kind, root),
             What::Cgroup(dirs) => cgroup(mount, dirs, root),
         };
-        done.map_err(|e| {
-            e.context(format!("error mounting {:?} to rootfs at {:?}", mount.source, mount.destination))
-        })?;
+        done.map_err(|e| failed(mount, e))?;
     }
     Ok(())
+}
+
+fn failed(mount: &Mount, error: Error) -> Error {
+    error.context(format!("error mounting {:?} to rootfs at {:?}", mount.source, mount.destination))
 }
 
 /// Makes those mounts read-only that had to be written until now: each tmpfs, and `/dev`.
@@ -159,15 +176,17 @@ fn is_sealed_late(mount: &Mount) -> bool {
     readonly && filled
 }
 
-fn bind(mount: &Mount, source: &Path, depth: Depth, root: &RootDir) -> Result<()> {
-    let tree =
-        sys::mount::clone_tree(sys::file::CWD, source, depth == Depth::All).map_err(|e| match e.errno {
-            sys::Errno::NOENT | sys::Errno::NOTDIR => {
-                let text = format!("open {}: {}", source.display(), sys::errno_text(e.errno));
-                Error::new(Kind::Invalid, format!("failed to fulfil mount request: {text}"))
-            }
-            _ => e.into(),
-        })?;
+fn open_source(source: &Path, depth: Depth) -> Result<OwnedFd> {
+    sys::mount::clone_tree(sys::file::CWD, source, depth == Depth::All).map_err(|e| match e.errno {
+        sys::Errno::NOENT | sys::Errno::NOTDIR => {
+            let text = format!("open {}: {}", source.display(), sys::errno_text(e.errno));
+            Error::new(Kind::Invalid, format!("failed to fulfil mount request: {text}"))
+        }
+        _ => e.into(),
+    })
+}
+
+fn bind(mount: &Mount, tree: &OwnedFd, root: &RootDir) -> Result<()> {
     let is_dir = sys::file::is_dir(&sys::file::stat_fd(tree.as_fd())?);
     let target = open_target(mount, root, !is_dir, Some(tree.as_fd()))?;
     change_bind(tree.as_fd(), &mount.options)?;

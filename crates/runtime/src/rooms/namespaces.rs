@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::Result;
 use crate::error::On;
 use crate::faults::Faults;
+use crate::spawn::Caller;
 use sys::ns::flag;
 
 /// What happens to one namespace of the container.
@@ -29,6 +30,8 @@ impl Namespace {
 /// All namespaces of the container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// `user`.
+    pub user: Namespace,
     /// `pid`.
     pub pid: Namespace,
     /// `network`.
@@ -59,10 +62,7 @@ pub fn plan(list: &[oci::Namespace], faults: &mut Faults) -> Plan {
             "uts" => &mut plan.uts,
             "cgroup" => &mut plan.cgroup,
             "time" => &mut plan.time,
-            "user" => {
-                faults.add(at, "user namespaces are not supported yet");
-                continue;
-            }
+            "user" => &mut plan.user,
             _ => {
                 faults.add(at, format!("namespace {{{:?} {path:?}}} does not exist", r#type));
                 continue;
@@ -78,52 +78,105 @@ pub fn plan(list: &[oci::Namespace], faults: &mut Faults) -> Plan {
 }
 
 /// The namespaces to join, opened by the host process before anything else can move their files.
-#[derive(Debug, Default)]
-pub struct Joins {
-    /// The PID namespace, which only a later child can be in.
-    pub pid: Option<OwnedFd>,
-    /// The mount namespace.
-    pub mount: Option<OwnedFd>,
-    /// The others with their flags.
-    pub others: Vec<(u64, OwnedFd)>,
+#[derive(Debug)]
+pub enum Joins {
+    /// Those of `linux.namespaces`, by their files.
+    Files {
+        /// The mount namespace.
+        mount: Option<OwnedFd>,
+        /// The others with their flags.
+        others: Vec<(u64, OwnedFd)>,
+    },
+    /// Those of a container's first process.
+    Process(OwnedFd),
 }
 
 /// Opens the namespaces that are joined by path.
 pub fn host_open(plan: &Plan) -> Result<Joins> {
     let open = |namespace: &Namespace| match namespace {
-        Namespace::Join(path) => {
-            sys::file::open(path).on(|| "joining a namespace of linux.namespaces".to_owned()).map(Some)
-        }
+        Namespace::Join(path) => sys::file::open(path).on(joining).map(Some),
         Namespace::Inherit | Namespace::New => Ok(None),
     };
-    let mut joins = Joins { pid: open(&plan.pid)?, mount: open(&plan.mount)?, others: Vec::new() };
+    let mut others = Vec::new();
     for (kind, namespace) in [
         (flag::NET, &plan.network),
         (flag::IPC, &plan.ipc),
         (flag::UTS, &plan.uts),
         (flag::TIME, &plan.time),
         (flag::CGROUP, &plan.cgroup),
+        (flag::PID, &plan.pid),
+        (flag::USER, &plan.user),
     ] {
         if let Some(fd) = open(namespace)? {
-            joins.others.push((kind, fd));
+            others.push((kind, fd));
         }
     }
-    Ok(joins)
+    Ok(Joins::Files { mount: open(&plan.mount)?, others })
 }
 
-/// Joins all but the PID and the mount namespace.
-pub fn init_join(joins: &Joins) -> Result<()> {
-    joins.others.iter().try_for_each(|(kind, fd)| enter(fd, *kind))
+fn joining() -> String {
+    "joining a namespace of linux.namespaces".to_owned()
+}
+
+impl Joins {
+    /// Joins those of `kinds`, but for mount namespaces by path, which come later.
+    ///
+    /// Root of the host has its rights until it is in another user namespace; anybody else has them from
+    /// then on.
+    pub fn enter(&self, kinds: u64, caller: Caller) -> Result<()> {
+        let join = |(kind, fd): &(u64, OwnedFd)| sys::ns::enter(fd.as_fd(), *kind).on(joining);
+        match (self, caller) {
+            _ if kinds == 0 => Ok(()),
+            // The kernel knows the order.
+            (Joins::Process(pidfd), _) => Ok(sys::ns::enter(pidfd.as_fd(), kinds)?),
+            (Joins::Files { others, .. }, Caller::Root) => {
+                others.iter().filter(|(kind, _)| kinds & kind != 0).try_for_each(join)
+            }
+            (Joins::Files { others, .. }, Caller::Ordinary) => {
+                others.iter().rev().filter(|(kind, _)| kinds & kind != 0).try_for_each(join)
+            }
+        }
+    }
+}
+
+/// Enters namespaces with the runtime itself, and is to be undone by [`Visit::leave`].
+#[derive(Debug)]
+#[must_use = "the runtime stays there"]
+pub struct Visit(Vec<(u64, OwnedFd)>);
+
+/// Enters those of `kinds` with the runtime itself, for what it clones there.
+pub fn host_visit(joins: &Joins, kinds: u64, caller: Caller) -> Result<Visit> {
+    let mut own = Vec::new();
+    for (kind, name) in [
+        (flag::NET, "net"),
+        (flag::IPC, "ipc"),
+        (flag::UTS, "uts"),
+        (flag::TIME, "time"),
+        (flag::CGROUP, "cgroup"),
+        (flag::PID, "pid"),
+    ] {
+        if kinds & kind != 0 {
+            own.push((kind, sys::file::open(format!("/proc/self/ns/{name}"))?));
+        }
+    }
+    joins.enter(kinds, caller)?;
+    Ok(Visit(own))
+}
+
+impl Visit {
+    /// Goes back.
+    pub fn leave(self) -> Result<()> {
+        self.0.iter().try_for_each(|(kind, fd)| Ok(sys::ns::enter(fd.as_fd(), *kind)?))
+    }
 }
 
 /// Joins the mount namespace. From here on every path is one of its mounts, procfs included, and these
 /// belong to whoever made it.
 pub fn init_join_mount(joins: &Joins) -> Result<()> {
-    joins.mount.as_ref().map_or(Ok(()), |fd| enter(fd, flag::MOUNT))
-}
-
-fn enter(fd: &OwnedFd, kind: u64) -> Result<()> {
-    sys::ns::enter(fd.as_fd(), kind).on(|| "joining a namespace of linux.namespaces".to_owned())
+    match joins {
+        Joins::Files { mount: Some(fd), .. } => sys::ns::enter(fd.as_fd(), flag::MOUNT).on(joining),
+        Joins::Files { mount: None, .. } | Joins::Process(_) => Ok(()),
+    }
 }
 
 /// Makes the new cgroup namespace: its root is the cgroup that init is in by now.

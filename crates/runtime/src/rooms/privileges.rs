@@ -162,11 +162,21 @@ fn stays_the_callers(fd: BorrowedFd<'_>, stat: &sys::file::Stat) -> Result<bool>
 /// Becomes the program's user; permitted capabilities survive until [`init_set_capabilities`].
 pub fn init_become_user(plan: &Plan) -> Result<()> {
     cred::set_keep_caps(true)?;
-    cred::set_groups(&plan.groups).map_err(|e| Error::from(e).context("unable to setup user"))?;
+    match cred::set_groups(&plan.groups) {
+        Err(e) if e.errno == sys::Errno::PERM && may_change_groups()? => {}
+        other => other.map_err(|e| Error::from(e).context("unable to setup user"))?,
+    }
     cred::set_gid(plan.gid).map_err(|e| Error::from(e).context("unable to setup user"))?;
     cred::set_uid(plan.uid).map_err(|e| Error::from(e).context("unable to setup user"))?;
     cred::set_keep_caps(false)?;
     Ok(())
+}
+
+/// Whether the caller has the right that setgroups(2) asks for. If it is refused all the same, the user namespace
+/// has given it up for the right of an ordinary user to map groups; see user_namespaces(7).
+fn may_change_groups() -> Result<bool> {
+    const SETGID: u32 = 6;
+    Ok(cred::capabilities()?.effective >> SETGID & 1 == 1)
 }
 
 /// Sets the capabilities the program begins with, and that no execve may add more.

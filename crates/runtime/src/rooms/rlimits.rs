@@ -51,11 +51,23 @@ pub fn plan(list: &[oci::Rlimit], faults: &mut Faults) -> Plan {
     plan
 }
 
+/// Raises hard limits for the process `pid`, which has no right to do so in another user namespace.
+/// What it can do itself is left to [`init_apply`]: it opens files until then.
+pub fn host_allow(plan: &Plan, pid: i32) -> Result<()> {
+    for limit in plan {
+        sys::cred::raise_rlimit(pid, limit.resource, limit.hard).on(|| failed(limit))?;
+    }
+    Ok(())
+}
+
+fn failed(limit: &Limit) -> String {
+    format!("error setting rlimit type {}", limit.name)
+}
+
 /// Sets the limits of the caller.
 pub fn init_apply(plan: &Plan) -> Result<()> {
     for limit in plan {
-        sys::cred::set_rlimit(limit.resource, limit.soft, limit.hard)
-            .on(|| format!("error setting rlimit type {}", limit.name))?;
+        sys::cred::set_rlimit(limit.resource, limit.soft, limit.hard).on(|| failed(limit))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! `root`, `linux.rootfsPropagation`, `--no-pivot`: the container's `/`.
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::On;
@@ -101,16 +101,36 @@ fn tidy(path: &Path) -> PathBuf {
     Path::new("/").join(sys::root::clean(path))
 }
 
-/// Cuts the ties to the host's mounts and makes the root file system a mount of its own.
+/// Opens the tree of the root file system for an init whose user may not look for it by its path. It is
+/// attached nowhere, and its ties to the host's mounts are what they are of all mounts of a new user namespace.
+pub fn host_open(plan: &Plan) -> Result<OwnedFd> {
+    let failed = || "error preparing rootfs".to_owned();
+    let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).on(failed)?;
+    sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(Propagation::Slave), true).on(failed)?;
+    if let Some((propagation, recursive)) = plan.propagation {
+        sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(propagation), recursive)
+            .on(failed)?;
+    }
+    Ok(tree)
+}
+
+/// Cuts the ties to the host's mounts and makes the root file system a mount of its own, of the tree that
+/// the runtime has opened or the one at its path.
 ///
 /// Without a mount namespace nothing is mounted: what was would stay on the host.
-pub fn init_prepare(plan: &Plan) -> Result<RootDir> {
+pub fn init_prepare(plan: &Plan, tree: Option<OwnedFd>) -> Result<RootDir> {
     if plan.jail == Jail::Chroot {
         return Ok(RootDir::new(sys::file::open_dir(&plan.path)?));
     }
     let failed = || "error preparing rootfs".to_owned();
     let (propagation, recursive) = plan.propagation.unwrap_or((Propagation::Slave, true));
     sys::mount::set_propagation(Path::new("/"), propagation, recursive).on(failed)?;
+    if let Some(tree) = tree {
+        sys::mount::set_propagation(Path::new("/"), Propagation::Slave, false).on(failed)?;
+        // Any place will do to pivot from, and this one can be reached by every user.
+        sys::mount::attach_over_root(tree.as_fd()).on(failed)?;
+        return Ok(RootDir::new(tree));
+    }
     if plan.propagation.is_some_and(|(kind, recursive)| kind != Propagation::Slave || !recursive) {
         // A shared parent would carry the mount below to the host, and pivot_root refuses it.
         quiet_parent(&plan.path, propagation).on(failed)?;

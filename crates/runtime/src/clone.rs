@@ -1,0 +1,98 @@
+//! The clone that a [`Spawn`] asks for: by the runtime itself, or by a helper in between.
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::init;
+use crate::rooms::mappings;
+use crate::rooms::namespaces::{self, Joins};
+use crate::spawn::{Caller, Spawn};
+use crate::sync::{self, FromInit};
+use crate::{Error, Kind, Result};
+use sys::clone::{Child, Setting};
+
+/// What the clone needs besides the context of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What is to be done.
+    pub spawn: Spawn,
+    /// Who calls.
+    pub caller: Caller,
+    /// The namespaces that are joined.
+    pub joins: &'a Joins,
+    /// The directory of cgroup v2 to start in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// What the process must not hold.
+    pub parent_only: &'a [BorrowedFd<'a>],
+}
+
+/// Makes the process, which then runs `body`.
+pub fn process<T>(request: Request<'_>, context: &mut T, body: fn(&mut T) -> Infallible) -> Result<Child> {
+    let Request { spawn, caller, joins, cgroup, parent_only } = request;
+    if spawn.helper != 0 {
+        return by_helper(request, context, body);
+    }
+    let visit = namespaces::host_visit(joins, spawn.visit, caller)?;
+    let setting = Setting { namespaces: spawn.clone, cgroup, parent_only };
+    let made = sys::clone::clone_process(setting, context, body);
+    visit.leave()?;
+    made.map_err(explain)
+}
+
+fn explain(e: sys::Error) -> Error {
+    let busy = e.errno == sys::Errno::BUSY;
+    let error = Error::from(e);
+    if busy { error.hint("its cgroup has given its controllers to cgroups below it") } else { error }
+}
+
+/// What the helper works on.
+struct Helper<'a, T> {
+    request: Request<'a>,
+    context: &'a mut T,
+    body: fn(&mut T) -> Infallible,
+    sync: Option<OwnedFd>,
+}
+
+/// Makes a helper that joins the user namespace, where the runtime could not come back from. What it clones
+/// is the runtime's child and not its own.
+fn by_helper<T>(request: Request<'_>, context: &mut T, body: fn(&mut T) -> Infallible) -> Result<Child> {
+    let (ours, theirs) = sys::sock::pair()?;
+    let mut helper = Helper { request, context, body, sync: Some(theirs) };
+    let mut parent_only = request.parent_only.to_vec();
+    parent_only.push(ours.as_fd());
+    // What it clones has its cgroup; it could not clone into one that is not its user's.
+    let setting = Setting { namespaces: 0, cgroup: request.cgroup, parent_only: &parent_only };
+    let child = sys::clone::clone_process(setting, &mut helper, help).map_err(explain)?;
+    // Only the helper has its end of the socket now, so that its death is noticed.
+    drop(helper);
+    let said = sync::hear_init(&ours);
+    let ended = sys::process::wait(child.pid);
+    match said? {
+        // Its number can't be another's: it is our own child, and nobody has waited for it.
+        Some(FromInit::Cloned(pid)) => Ok(Child { pid, pidfd: sys::signal::open_process(pid)? }),
+        Some(FromInit::Failed(error)) => Err(error),
+        _ => {
+            let how = ended.map_or_else(|e| e.to_string(), |ended| ended.to_string());
+            Err(Error::new(Kind::System, format!("the process that joins the user namespace ended: {how}")))
+        }
+    }
+}
+
+fn help<T>(helper: &mut Helper<'_, T>) -> Infallible {
+    let sync = init::begin(helper.sync.take());
+    let message = join_and_clone(helper, &sync).map_or_else(FromInit::Failed, FromInit::Cloned);
+    // When the runtime can't be told, it sees that nothing came.
+    sync::tell_runtime(&sync, &message).ok();
+    sys::process::exit(0)
+}
+
+fn join_and_clone<T>(helper: &mut Helper<'_, T>, sync: &OwnedFd) -> Result<i32> {
+    let Request { spawn, caller, joins, cgroup: _, parent_only: _ } = helper.request;
+    // From now on processes of the container are in the same user namespace.
+    sys::cred::set_dumpable(false)?;
+    joins.enter(spawn.helper, caller)?;
+    mappings::init_become_root()?;
+    sys::cred::set_dumpable(false)?;
+    let parent_only = [sync.as_fd()];
+    let setting = Setting { namespaces: spawn.clone, cgroup: None, parent_only: &parent_only };
+    Ok(sys::clone::clone_sibling(setting, helper.context, helper.body)?)
+}

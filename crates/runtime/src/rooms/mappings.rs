@@ -1,0 +1,312 @@
+//! `linux.uidMappings`, `linux.gidMappings`: which ids of the host are those of the container.
+use std::fmt::Write as _;
+
+use crate::error::On;
+use crate::faults::Faults;
+use crate::rooms::namespaces::Namespace;
+use crate::spawn::Caller;
+use crate::{Error, Kind, Result};
+
+/// The id maps of the container's user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// User ids, in the form of `/proc/PID/uid_map`; empty when there is nothing to map.
+    uids: String,
+    /// Group ids.
+    gids: String,
+    /// Whether the kernel demands that the process gives up `setgroups(2)` before its groups are mapped.
+    deny_setgroups: bool,
+}
+
+/// The kernel takes no more lines (`UID_GID_MAP_MAX_EXTENTS`).
+const MOST_LINES: usize = 340;
+
+/// Decides the maps.
+pub fn plan(
+    uids: &[oci::IdMapping],
+    gids: &[oci::IdMapping],
+    user: &Namespace,
+    caller: Caller,
+    faults: &mut Faults,
+) -> Plan {
+    let given = !uids.is_empty() || !gids.is_empty();
+    match user {
+        Namespace::Inherit => {
+            if caller == Caller::Ordinary {
+                faults.add("linux.namespaces", "rootless container requires user namespaces");
+            }
+            if given {
+                let text =
+                    "user namespace mappings specified, but user namespace isn't enabled in the config";
+                let at = if uids.is_empty() { "linux.gidMappings" } else { "linux.uidMappings" };
+                faults.add(at, text);
+            }
+            return Plan::default();
+        }
+        // They are checked against those of the namespace once it is joined.
+        Namespace::Join(_) if !given => return Plan::default(),
+        Namespace::New | Namespace::Join(_) => {}
+    }
+    for (name, at, list) in [("uid", "linux.uidMappings", uids), ("gid", "linux.gidMappings", gids)] {
+        check(name, at, list, faults);
+    }
+    Plan { uids: table(uids), gids: table(gids), deny_setgroups: caller == Caller::Ordinary }
+}
+
+/// What the kernel would answer with `EINVAL`, and a root that nobody is.
+fn check(name: &str, at: &str, list: &[oci::IdMapping], faults: &mut Faults) {
+    if list.is_empty() {
+        faults.add(at, format!("user namespaces enabled, but no {name} mappings found"));
+        return;
+    }
+    if list.len() > MOST_LINES {
+        faults.add(at, format!("{} lines are more than the {MOST_LINES} that the kernel takes", list.len()));
+    }
+    for (index, line) in list.iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        if line.size == 0 {
+            faults.add(format!("{at}.size"), "a mapping of no ids");
+        }
+        for (side, id) in [("containerID", line.container_id), ("hostID", line.host_id)] {
+            if u64::from(id) + u64::from(line.size) > u64::from(u32::MAX) {
+                faults.add(format!("{at}.{side}"), format!("{id} and {} more are not all ids", line.size));
+            }
+        }
+        for (before, other) in list.iter().enumerate().take(index) {
+            let overlap = |a: u32, b: u32| {
+                let (a, b) = (u64::from(a), u64::from(b));
+                a < b + u64::from(other.size) && b < a + u64::from(line.size)
+            };
+            if overlap(line.container_id, other.container_id) {
+                faults.add(format!("{at}.containerID"), format!("ids of line {before} are mapped once more"));
+            }
+            if overlap(line.host_id, other.host_id) {
+                faults.add(format!("{at}.hostID"), format!("ids of line {before} are mapped once more"));
+            }
+        }
+    }
+    if !covers(list, 0) {
+        faults.add(at, format!("user namespaces enabled, but no mapping found for {name} 0"));
+    }
+}
+
+/// Whether `id` of the container is mapped.
+fn covers(list: &[oci::IdMapping], id: u32) -> bool {
+    list.iter().any(|line| id >= line.container_id && id - line.container_id < line.size)
+}
+
+/// The lines of a map file.
+fn table(list: &[oci::IdMapping]) -> String {
+    let mut text = String::new();
+    for oci::IdMapping { container_id, host_id, size } in list {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{container_id} {host_id} {size}");
+    }
+    text
+}
+
+/// Refuses ids of the process that no id of the host stands for.
+pub fn check_user(
+    user: &oci::User,
+    uids: &[oci::IdMapping],
+    gids: &[oci::IdMapping],
+    namespace: &Namespace,
+    faults: &mut Faults,
+) {
+    if *namespace != Namespace::New || uids.is_empty() || gids.is_empty() {
+        return;
+    }
+    let oci::User { uid, gid, umask: _, additional_gids } = user;
+    if !covers(uids, *uid) {
+        faults.add("process.user.uid", format!("cannot setuid to unmapped uid {uid} in user namespace"));
+    }
+    if !covers(gids, *gid) {
+        faults.add("process.user.gid", format!("cannot setgid to unmapped gid {gid} in user namespace"));
+    }
+    for (index, gid) in additional_gids.iter().enumerate().filter(|(_, gid)| !covers(gids, **gid)) {
+        let at = format!("process.user.additionalGids[{index}]");
+        faults.add(at, format!("cannot setgid to unmapped gid {gid} in user namespace"));
+    }
+}
+
+/// Writes the maps for the process `pid` in its new user namespace.
+pub fn host_write(plan: &Plan, pid: i32) -> Result<()> {
+    let write = |file: &str, text: &str| {
+        sys::file::write_at(sys::file::CWD, format!("/proc/{pid}/{file}"), text.as_bytes())
+    };
+    if plan.deny_setgroups {
+        write("setgroups", "deny").on(|| "linux.gidMappings".to_owned())?;
+    }
+    write("uid_map", &plan.uids).on(|| "linux.uidMappings".to_owned())?;
+    write("gid_map", &plan.gids).on(|| "linux.gidMappings".to_owned())
+}
+
+/// Checks the maps of the user namespace that was joined: a config that has other ones would not describe
+/// the container. Some engines give both.
+pub fn init_check(plan: &Plan, user: &Namespace) -> Result<()> {
+    if !matches!(user, Namespace::Join(_)) || plan.uids.is_empty() {
+        return Ok(());
+    }
+    for (file, want) in [("uid_map", &plan.uids), ("gid_map", &plan.gids)] {
+        let have = sys::file::read(format!("/proc/self/{file}"))?;
+        if numbers(&String::from_utf8_lossy(&have)) != numbers(want) {
+            let text = "user namespaces enabled, but both namespace path and non-matching mapping specified \
+                        -- you may only provide one";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+    }
+    Ok(())
+}
+
+/// The lines of a map file, in an order that does not matter.
+fn numbers(text: &str) -> Vec<Vec<&str>> {
+    let mut lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    lines.sort();
+    lines
+}
+
+/// Becomes root of the user namespace: so far the process is nobody there, with all capabilities.
+pub fn init_become_root() -> Result<()> {
+    let unmapped = |e: sys::Error, what: &str| {
+        let error = Error::from(e.clone());
+        if e.errno == sys::Errno::INVAL {
+            error.context(format!("the user namespace has no {what} 0"))
+        } else {
+            error
+        }
+    };
+    sys::cred::set_gid(0).map_err(|e| unmapped(e, "gid"))?;
+    sys::cred::set_uid(0).map_err(|e| unmapped(e, "uid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(list: &[(u32, u32, u32)]) -> Vec<oci::IdMapping> {
+        list.iter()
+            .map(|&(container_id, host_id, size)| oci::IdMapping { container_id, host_id, size })
+            .collect()
+    }
+
+    fn faults_of(
+        uids: &[(u32, u32, u32)],
+        gids: &[(u32, u32, u32)],
+        user: &Namespace,
+        caller: Caller,
+    ) -> Vec<String> {
+        let mut faults = Faults::default();
+        plan(&lines(uids), &lines(gids), user, caller, &mut faults);
+        faults.texts()
+    }
+
+    #[test]
+    fn faults_are_told_before_anything_starts() {
+        let good = &[(0, 1000, 1)][..];
+        let new = &Namespace::New;
+        for (uids, gids, user, caller, want) in [
+            (good, good, new, Caller::Root, &[][..]),
+            (&[], &[], &Namespace::Inherit, Caller::Root, &[]),
+            (
+                &[],
+                &[],
+                &Namespace::Inherit,
+                Caller::Ordinary,
+                &["rootless container requires user namespaces (linux.namespaces)"],
+            ),
+            (
+                good,
+                &[],
+                &Namespace::Inherit,
+                Caller::Root,
+                &[
+                    "user namespace mappings specified, but user namespace isn't enabled in the config (linux.uidMappings)",
+                ],
+            ),
+            (
+                &[],
+                &[],
+                new,
+                Caller::Root,
+                &[
+                    "user namespaces enabled, but no uid mappings found (linux.uidMappings)",
+                    "user namespaces enabled, but no gid mappings found (linux.gidMappings)",
+                ],
+            ),
+            (
+                good,
+                &[],
+                new,
+                Caller::Root,
+                &["user namespaces enabled, but no gid mappings found (linux.gidMappings)"],
+            ),
+            (
+                &[(1, 1000, 5)],
+                good,
+                new,
+                Caller::Root,
+                &["user namespaces enabled, but no mapping found for uid 0 (linux.uidMappings)"],
+            ),
+            (
+                &[(0, 1000, 10), (9, 5000, 1)],
+                good,
+                new,
+                Caller::Root,
+                &["ids of line 0 are mapped once more (linux.uidMappings[1].containerID)"],
+            ),
+            (
+                &[(0, 1000, 10), (10, 1009, 5)],
+                good,
+                new,
+                Caller::Root,
+                &["ids of line 0 are mapped once more (linux.uidMappings[1].hostID)"],
+            ),
+            (&[(0, 1000, 10), (10, 1010, 5)], good, new, Caller::Root, &[]),
+            (
+                good,
+                &[(0, 0, 1), (1, 1, 0)],
+                new,
+                Caller::Root,
+                &["a mapping of no ids (linux.gidMappings[1].size)"],
+            ),
+            (
+                good,
+                &[(0, u32::MAX, 1)],
+                new,
+                Caller::Root,
+                &["4294967295 and 1 more are not all ids (linux.gidMappings[0].hostID)"],
+            ),
+            (&[], &[], &Namespace::Join("/ns".into()), Caller::Root, &[]),
+        ] {
+            assert_eq!(faults_of(uids, gids, user, caller), want, "{uids:?} {gids:?} {user:?} {caller:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_lines() {
+        let many: Vec<_> = (0..341).map(|n| (n, n + 1000, 1)).collect();
+        assert_eq!(faults_of(&many, &[(0, 0, 1)], &Namespace::New, Caller::Root).len(), 1);
+        assert_eq!(faults_of(&many[..340], &[(0, 0, 1)], &Namespace::New, Caller::Root).len(), 0);
+    }
+
+    #[test]
+    fn users_must_be_mapped() {
+        let mut faults = Faults::default();
+        let user = oci::User { uid: 10, gid: 9, additional_gids: vec![3, 10], ..Default::default() };
+        let map = lines(&[(0, 1000, 10)]);
+        check_user(&user, &map, &map, &Namespace::New, &mut faults);
+        assert_eq!(
+            faults.texts(),
+            [
+                "cannot setuid to unmapped uid 10 in user namespace (process.user.uid)",
+                "cannot setgid to unmapped gid 10 in user namespace (process.user.additionalGids[1])",
+            ]
+        );
+    }
+
+    #[test]
+    fn maps_are_the_same_in_any_order_and_with_any_blanks() {
+        assert_eq!(numbers("0 1000 1\n1 5 6\n"), numbers("         1          5          6\n 0 1000 1\n"));
+        assert_ne!(numbers("0 1000 1\n"), numbers("0 1000 2\n"));
+    }
+}
