@@ -24,11 +24,11 @@ tests![
 ];
 
 /// A step: the name of a system call and which one of them, from 1.
-type Step = (String, usize);
+pub type Step = (String, usize);
 
 /// Runs one call of the runtime under strace with `flags`, killed at `step` if there is one; gives the
 /// trace and what the call gave.
-fn traced(
+pub fn traced(
     c: &Container,
     strace: &Path,
     flags: &[&str],
@@ -49,7 +49,7 @@ fn traced(
 }
 
 /// The system calls of a trace in order, each with its number among those of its name.
-fn steps(trace: &str) -> Vec<Step> {
+pub fn steps(trace: &str) -> Vec<Step> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let names = trace.lines().filter_map(|line| line.split_once('(')).map(|(name, _)| name);
     let calls =
@@ -104,7 +104,7 @@ fn every_step(c: &Container, flags: &[&str], prepare: fn(&Container), call: &[&s
     Ok(())
 }
 
-fn strace(lab: &Lab) -> Result<PathBuf, Skip> {
+pub fn strace(lab: &Lab) -> Result<PathBuf, Skip> {
     lab.not_runc("has threads, of which strace would follow one")?;
     program("strace")
 }

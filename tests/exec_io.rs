@@ -21,7 +21,6 @@ tests![
     console_socket_wants_a_terminal_and_detach,
     terminal_of_the_caller,
     signals_are_forwarded,
-    nothing_grows,
 ];
 
 fn streams_are_the_callers(lab: &Lab) -> Outcome {
@@ -155,21 +154,5 @@ fn signals_are_forwarded(lab: &Lab) -> Outcome {
     eventually("the trap", || fs::read_to_string(&ready).unwrap().contains("ready").then_some(()));
     signal(&child, Signal::TERM);
     assert_eq!(wait(child), 4);
-    Ok(())
-}
-
-/// Many calls leave nothing in what lives on: neither in the container nor in its state directory.
-fn nothing_grows(lab: &Lab) -> Outcome {
-    let c = up(lab, |_| ());
-    let look = || {
-        let count = |path: String| fs::read_dir(path).unwrap().count();
-        let state = count(lab.root().join(&c.id).to_str().unwrap().to_owned());
-        (state, count(format!("/proc/{}/fd", c.pid())), crate::harness::leaks::processes(&lab.name).len())
-    };
-    let before = look();
-    for _ in 0..if lab.settings.stress { 1000 } else { 100 } {
-        exec(&c, &[], &["true"]).ok();
-    }
-    eventually("all to be as before", || (look() == before).then_some(()));
     Ok(())
 }

@@ -20,6 +20,7 @@ mod exec;
 mod exec_attacks;
 mod exec_errors;
 mod exec_io;
+mod exec_many;
 mod features;
 mod golden;
 mod golden_cli;
@@ -63,6 +64,7 @@ fn main() -> std::process::ExitCode {
         exec_attacks::TESTS,
         exec_errors::TESTS,
         exec_io::TESTS,
+        exec_many::TESTS,
         features::TESTS,
         golden::TESTS,
         hooks::TESTS,
