@@ -1,73 +1,195 @@
 //! `exec` into a hostile container: what is in it already sees the runtime's process come.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
+use crate::crash::strace;
 use crate::exec::{exec, up};
-use crate::harness::bundle::{capabilities, mount};
-use crate::harness::{Lab, Outcome, eventually, json, tests};
+use crate::harness::bundle::{mount, push, set_namespace};
+use crate::harness::runtime::wait;
+use crate::harness::{Container, Lab, Outcome, Skip, Value, attacker, eventually, json, tests};
 use crate::process::write_executable;
 
 tests![
     cve_2016_9962_processes_look_at_the_one_that_comes,
+    cve_2016_9962_processes_look_at_a_container_that_joins,
+    a_change_of_user_opens_nothing,
     cve_2019_5736_program_is_the_runtime,
     cve_2024_21626_working_directory_is_a_leaked_file,
     cve_2024_21626_working_directory_is_a_link_to_one,
 ];
 
-/// Looks at every process that appears: opens its program and its memory, and goes through its
-/// directories and files. A name that is no longer the runtime's tells that the program has begun, whose
-/// business all of that is. Nothing here forks, so every other process is one of `exec`.
-const LOOK: &str = r#"
-leak() { # what process
-    for i in 1 2 3; do read -r name < /proc/$2/comm || return; [ "$name" = usleep ] && return; done
-    echo "$1 $2 $name" >> /out/leaks
+/// A container whose first process is the attacker, as `uid` with the capabilities `caps`, which the
+/// processes of `exec` have as well.
+fn attacked<'l>(lab: &'l Lab, runtime: &Path, uid: u32, caps: &[String]) -> Container<'l> {
+    let out = lab.dir.join("out");
+    fs::remove_dir_all(&out).ok();
+    fs::create_dir(&out).unwrap();
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut c = lab.container(&["/attacker"]);
+    c.runtime.program = runtime.to_owned();
+    fs::write(c.rootfs("attacker"), "").unwrap();
+    c.edit(|v| {
+        let own = std::env::current_exe().unwrap();
+        mount(v, "/attacker", "bind", own.to_str().unwrap(), &["bind", "ro"]);
+        mount(v, "/out", "bind", out.to_str().unwrap(), &["bind"]);
+        v["process"]["user"] = json!({"uid": uid, "gid": uid});
+        for set in ["bounding", "effective", "permitted"] {
+            v["process"]["capabilities"][set] = json!(caps);
+        }
+        push(&mut v["process"]["env"], json!(format!("{}={}", attacker::VARIABLE, lab.dir.display())));
+    });
+    c.up();
+    eventually("the attacker", || out.join("ready").exists().then_some(()));
+    c
 }
-echo ready > /out/ready
-while :; do for p in /proc/[0-9]*; do
-    n=${p##*/}
-    [ $n = 1 ] && continue
-    read -r name < $p/comm || continue
-    [ "$name" = usleep ] && continue
-    echo $n >> /out/seen
-    { { :; } < $p/exe && leak exe $n; } 
-    { { :; } <> $p/mem && leak mem $n; }
-    { { :; } < $p/environ && leak environ $n; }
-    [ -e $p/cwd/host-marker ] && leak cwd $n
-    [ -e $p/root$HOST_DIR/host-marker ] && leak root $n
-    for f in $p/fd/[0-9]* $p/map_files/*; do [ -e $f ] && leak $f $n; done
-done; done 2>/dev/null"#;
 
+/// What engines give when nothing else is asked for.
+const USUAL: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// Those that are there for looking into others, as the kernel has it, and one that a machine may not give
+/// to its own root.
+const EXCLUDED: [&str; 4] = ["CAP_SYS_PTRACE", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE"];
+
+/// As root with what engines give, as root with everything but the capabilities to do just this, and as a
+/// user, whose capabilities the process of `exec` does not exceed either in the end.
 fn cve_2016_9962_processes_look_at_the_one_that_comes(lab: &Lab) -> Outcome {
     // A copy, so that a hole does no harm.
     let copy = lab.dir.join("runtime");
     fs::copy(&lab.tare.program, &copy).unwrap();
     let original = fs::read(&copy).unwrap();
     lab.file("host-marker", "host");
-    let out = lab.dir.join("out");
-    fs::create_dir(&out).unwrap();
-    let mut c = lab.container(&["sh", "-c", LOOK]);
-    c.runtime.program.clone_from(&copy);
-    c.edit(|v| {
-        mount(v, "/out", "bind", out.to_str().unwrap(), &["bind"]);
-        capabilities(v, &["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SETUID", "CAP_KILL"]);
-        crate::harness::bundle::push(
-            &mut v["process"]["env"],
-            json!(format!("HOST_DIR={}", lab.dir.display())),
-        );
-    });
-    c.up();
-    eventually("the attacker", || out.join("ready").exists().then_some(()));
-    let lines = |name: &str| fs::read_to_string(out.join(name)).unwrap_or_default();
-    let mut calls = 0;
-    eventually("the attacker to see the runtime", || {
-        for _ in 0..100 {
-            exec(&c, &[], &["usleep", "2000"]).ok();
+    let features: Value = serde_json::from_str(lab.call(&["features"]).ok()).unwrap();
+    let all =
+        features["linux"]["capabilities"].as_array().unwrap().iter().map(|c| c.as_str().unwrap().to_owned());
+    let all_others = all.filter(|name| !EXCLUDED.contains(&name.as_str())).collect::<Vec<_>>();
+    let usual = USUAL.map(str::to_owned);
+    for (uid, caps) in [(0, &usual[..]), (0, &all_others[..]), (1000, &[])] {
+        let c = attacked(lab, &copy, uid, caps);
+        let lines = |name: &str| fs::read_to_string(lab.dir.join("out").join(name)).unwrap_or_default();
+        let attack = |calls: u32| {
+            for _ in 0..calls {
+                exec(&c, &[], &[attacker::PROGRAM, "2000"]).ok();
+            }
+        };
+        let calls = if lab.settings.stress { 1000 } else { 50 };
+        attack(calls);
+        eventually("the attacker to see the runtime", || {
+            let seen = !lines("seen").is_empty();
+            if !seen {
+                attack(10);
+            }
+            seen.then_some(())
+        });
+        if lab.settings.stress {
+            println!(
+                "{calls} calls as {uid} with {} capabilities: {} looks",
+                caps.len(),
+                lines("seen").lines().count()
+            );
         }
-        calls += 100;
-        (calls >= if lab.settings.stress { 1000 } else { 100 } && !lines("seen").is_empty()).then_some(())
-    });
-    assert_eq!(lines("leaks"), "", "what the container could open");
+        let leaks = lines("leaks");
+        let leaks: BTreeSet<_> = leaks.lines().collect();
+        assert!(leaks.is_empty(), "opened as {uid} with {} capabilities: {leaks:?}", caps.len());
+        c.delete(&["--force"]).ok();
+        lab.transcript.borrow_mut().clear();
+    }
     assert!(fs::read(&copy).unwrap() == original, "the runtime was changed");
+    Ok(())
+}
+
+/// Another container of the pod: its first process appears in there as well.
+fn cve_2016_9962_processes_look_at_a_container_that_joins(lab: &Lab) -> Outcome {
+    lab.file("host-marker", "host");
+    let hostile = attacked(lab, &lab.tare.program, 0, &USUAL.map(str::to_owned));
+    let mut c = lab.container(&[attacker::PROGRAM, "2000"]);
+    let namespace = format!("/proc/{}/ns/pid", hostile.pid());
+    c.edit(|v| {
+        set_namespace(v, "pid", Some(&namespace));
+        v["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    });
+    let lines = |name: &str| fs::read_to_string(lab.dir.join("out").join(name)).unwrap_or_default();
+    for _ in 0..if lab.settings.stress { 200 } else { 20 } {
+        c.run(&[]).ok();
+    }
+    assert_ne!(lines("seen"), "", "the attacker has seen it");
+    assert_eq!(lines("leaks"), "");
+    Ok(())
+}
+
+/// `fs.suid_dumpable`, which is as it was when this is dropped.
+struct SuidDumpable(String);
+
+const SUID_DUMPABLE: &str = "/proc/sys/fs/suid_dumpable";
+
+impl SuidDumpable {
+    fn set(value: &str) -> Result<Self, Skip> {
+        let before = fs::read_to_string(SUID_DUMPABLE).unwrap();
+        fs::write(SUID_DUMPABLE, value).map_err(|e| Skip(format!("{SUID_DUMPABLE}: {e}")))?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for SuidDumpable {
+    fn drop(&mut self) {
+        let _ = fs::write(SUID_DUMPABLE, &self.0);
+    }
+}
+
+/// With fs.suid_dumpable=1, the kernel lets whoever has the same user look into a process that has
+/// changed its own. One that is not the program yet still has files of the host open.
+fn a_change_of_user_opens_nothing(lab: &Lab) -> Outcome {
+    lab.not_runc("does not look at fs.suid_dumpable")?;
+    let _setting = SuidDumpable::set("1")?;
+    // The kernel gives the files in there to root when nobody may look into the process.
+    let owner = |pid: u64| fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
+    let mut c = lab.container(&["sleep", "1000"]);
+    c.edit(|v| v["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+    c.create(&[]).ok();
+    assert_eq!(owner(c.pid()), 0, "the first process, before the start");
+    c.start();
+    eventually("the program", || (owner(c.pid()) == 1000).then_some(()));
+
+    // The process of exec waits while the runtime is held up where it writes the pid file.
+    let strace = strace(lab)?;
+    let mut command = lab.clean(std::process::Command::new(strace));
+    let log = lab.next_file("log");
+    let call = lab.command(&c.runtime, &log);
+    command.args([
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=rename,renameat,renameat2:delay_enter=1500000",
+        "--",
+    ]);
+    command.arg(call.get_program()).args(call.get_args()).args(["exec", "--pid-file", "pid", &c.id, "true"]);
+    let child = command.spawn().unwrap();
+    let members = || fs::read_to_string(c.cgroups()[0].join("cgroup.procs")).unwrap();
+    let pid = eventually("the process of exec as its user", || {
+        let pid = members().lines().filter_map(|pid| pid.parse().ok()).find(|pid| *pid != c.pid())?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        (status.contains("\nUid:\t1000\t") && status.contains("\nState:\tS")).then_some(pid)
+    });
+    assert_eq!(owner(pid), 0, "a process of exec, before it is the program");
+    assert_eq!(wait(child), 0);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What every test works with: the binary under test, a bundle, a container, and the oracle that
 //! looks for what is left behind.
 
+pub mod attacker;
 pub mod bundle;
 pub mod helper;
 pub mod lab;

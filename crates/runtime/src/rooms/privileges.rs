@@ -168,6 +168,10 @@ pub fn init_become_user(plan: &Plan) -> Result<()> {
     }
     cred::set_gid(plan.gid).map_err(|e| Error::from(e).context("unable to setup user"))?;
     cred::set_uid(plan.uid).map_err(|e| Error::from(e).context("unable to setup user"))?;
+    // With the sysctl fs.suid_dumpable at 1 the kernel now lets others of that user look into this process.
+    // It still has files of the host open. What protects it until here, and no longer, is that it has
+    // capabilities which nobody in the container has.
+    cred::set_dumpable(false)?;
     cred::set_keep_caps(false)?;
     Ok(())
 }
