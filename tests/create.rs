@@ -9,6 +9,7 @@ use crate::harness::{Lab, Outcome, eventually, json, tests};
 tests![
     walk_of_a_newcomer,
     waits_until_start,
+    nothing_of_the_host_is_open_while_it_waits,
     pid_file_is_a_bare_integer,
     pid_file_is_relative_to_the_working_directory,
     pid_file_is_a_new_file,
@@ -69,6 +70,41 @@ fn waits_until_start(lab: &Lab) -> Outcome {
     c.start();
     eventually("the process to run", || lab.dir.join("out/ran").exists().then_some(()));
     c.wait_for("stopped");
+    Ok(())
+}
+
+/// Whoever may look into the waiting process, such as a process of `exec` with CAP_SYS_PTRACE, finds nothing
+/// there that leads to the host.
+fn nothing_of_the_host_is_open_while_it_waits(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 2)?;
+    let c = lab.container(&["sleep", "100"]);
+    let file = lab.file("inherited", "");
+    let mut shell = lab.clean(std::process::Command::new(&lab.settings.busybox));
+    shell.args(["sh", "-c", "file=$1; shift; exec \"$@\" 9<$file", "sh", &file]);
+    shell.arg(&c.runtime.program).arg("--root").arg(lab.root());
+    shell.args(["create", "--bundle"]).arg(&c.bundle).arg(&c.id);
+    lab.collect(&c.runtime, shell, "/nonexistent".as_ref()).ok();
+    let dir = format!("/proc/{}/fd", c.pid());
+    let mut open: Vec<(u32, String)> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?.to_str()?.to_owned();
+            Some((entry.file_name().to_str()?.parse().ok()?, target))
+        })
+        .filter(|(number, _)| *number > 2)
+        .collect();
+    open.sort();
+    let harmless = |target: &str| {
+        ["socket:[", "pipe:[", "anon_inode:["].iter().any(|kind| target.starts_with(kind))
+            || target.ends_with(&format!("/{}/exec.fifo", c.id))
+            // runc's own program, and its handle of the container's procfs.
+            || lab.tare.name() == "runc" && ["/runc", "/", "/proc", "/1/task/1/fd"].contains(&target)
+            || lab.tare.name() == "runc" && target.contains("cpu.cfs_")
+    };
+    open.retain(|(_, target)| !harmless(target));
+    assert!(open.is_empty(), "{open:?}");
+    c.start();
     Ok(())
 }
 

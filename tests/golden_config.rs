@@ -91,6 +91,15 @@ fn process() -> Vec<Row> {
         )
         .warns(&["ignoring unknown or unavailable capabilities: [CAP_BOGUS]"]),
         row(
+            "ambient but not inheritable",
+            |v| v["process"]["capabilities"]["ambient"] = json!(["CAP_KILL"]),
+            0,
+            "",
+            Same,
+        )
+        .warns(&["can't raise ambient capability CAP_KILL: operation not permitted"])
+        .newer(),
+        row(
             "unknown rlimit",
             |v| v["process"]["rlimits"] = json!([{"type": "RLIMIT_BOGUS", "hard": 1, "soft": 1}]),
             1,

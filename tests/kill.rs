@@ -11,6 +11,7 @@ tests![
     refuses_an_unknown_signal,
     refuses_in_every_wrong_state,
     created_container_can_be_killed,
+    created_container_can_be_asked_to_end,
     all_is_accepted_in_every_state,
     kill_without_a_pid_namespace_reaches_all,
 ];
@@ -79,6 +80,34 @@ fn created_container_can_be_killed(lab: &Lab) -> Outcome {
     let c = lab.container(&["sleep", "100"]);
     c.create(&[]).ok();
     c.stop().delete(&[]).ok();
+    Ok(())
+}
+
+/// Its first process is one that signals don't reach by themselves, and its program is not there yet.
+fn created_container_can_be_asked_to_end(lab: &Lab) -> Outcome {
+    for own_pids in [true, false] {
+        for signal in ["TERM", "INT", "HUP", "QUIT", "ABRT"] {
+            let mut c = lab.container(&["sleep", "100"]);
+            if !own_pids {
+                c.edit(|v| without_namespace(v, "pid"));
+            }
+            c.create(&[]).ok();
+            c.kill(signal).ok();
+            c.wait_for("stopped").delete(&[]).ok();
+        }
+        // What was for nobody does not wait for the program.
+        let mut c = lab.container(&["sleep", "100"]);
+        if !own_pids {
+            c.edit(|v| without_namespace(v, "pid"));
+        }
+        c.create(&[]).ok();
+        for signal in ["USR1", "ALRM", "WINCH"] {
+            c.kill(signal).ok();
+        }
+        c.start();
+        assert_eq!(c.status(), "running");
+        c.stop();
+    }
     Ok(())
 }
 

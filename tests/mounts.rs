@@ -20,6 +20,7 @@ tests![
     bind_shows_mounts_below_only_when_recursive,
     bind_remount_keeps_the_flags_of_the_source,
     missing_destinations_are_made,
+    destination_may_be_the_hosts_path,
     dangling_symlinks_lead_inside,
     several_options_in_one_text,
     an_overlay_of_long_paths,
@@ -280,6 +281,20 @@ fn bind_remount_keeps_the_flags_of_the_source(lab: &Lab) -> Outcome {
         let line = mount_at(lab, |v| mount(v, "/tmp", "bind", path, &["bind", "ro"]), "/tmp");
         assert!(has(&line[5], "ro"), "{line:?}");
     });
+    Ok(())
+}
+
+/// Through the root file system: runc takes the path before it off.
+fn destination_may_be_the_hosts_path(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 2)?;
+    let mut c = lab.container(&["cat", "/home/here/hostname"]);
+    let (here, root) = (c.rootfs("home/here/"), c.rootfs(""));
+    fs::create_dir(c.bundle.join("source")).unwrap();
+    fs::write(c.bundle.join("source/hostname"), "found").unwrap();
+    c.edit(|v| mount(v, here.to_str().unwrap(), "bind", "source", &["bind"]));
+    assert_eq!(c.run(&[]).ok(), "found");
+    c.edit(|v| v["mounts"].as_array_mut().unwrap().last_mut().unwrap()["destination"] = json!(root));
+    assert_eq!(c.run(&[]).code, 1, "the root itself is no destination");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::harness::bundle::{capabilities, push};
-use crate::harness::{Lab, Outcome, Output, Runtime, Value, json, tests};
+use crate::harness::{Lab, Outcome, Output, Runtime, Value, json, settings, tests};
 
 tests![
     user_groups_and_umask,
@@ -208,8 +208,8 @@ fn no_capabilities(lab: &Lab) -> Outcome {
         };
         let script = "grep -cE '^Cap(Prm|Eff|Bnd|Inh|Amb):[ \t]*0*$' /proc/self/status";
         let inside = lab.inside(edit, script);
-        // Without the field the runtime leaves the sets as they are.
-        if !value.is_null() {
+        // Without the field newer ones of runc leave the runtime's own rights.
+        if !value.is_null() || lab.tare.name() == "tare" {
             assert_eq!(inside, "5", "{value}");
         }
     }
@@ -359,6 +359,20 @@ fn scheduler(lab: &Lab) -> Outcome {
     assert_eq!(stat(json!({"policy": "SCHED_IDLE"})), "0 5");
     let bogus = lab.run(&["true"], |v| v["process"]["scheduler"] = json!({"policy": "SCHED_BOGUS"}));
     bogus.fails_with("invalid scheduler policy: SCHED_BOGUS");
+    let deadline = |cpus: &str| {
+        lab.run(&["true"], |v| {
+            let ms = 1_000_000;
+            v["process"]["scheduler"] =
+                json!({"policy": "SCHED_DEADLINE", "runtime": ms, "deadline": 10 * ms, "period": 10 * ms});
+            v["linux"]["resources"]["cpu"] = json!({"cpus": cpus});
+        })
+    };
+    if lab.tare.name() == "tare" && settings::controller("cpuset").is_ok() {
+        let all = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+        if all.trim() != "0" && deadline(all.trim()).code == 0 {
+            deadline("0").fails_with("hint: SCHED_DEADLINE needs all processors");
+        }
+    }
     Ok(())
 }
 
@@ -408,6 +422,13 @@ fn memory_policy(lab: &Lab) -> Outcome {
 fn cpu_affinity_is_kept(lab: &Lab) -> Outcome {
     let all = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
     assert_eq!(status(lab, |_| (), "Cpus_allowed_list"), all.trim());
+    // Not the caller's, who may be bound to one processor.
+    lab.newer_than_runc(1, 4)?;
+    let c = lab.container(&["sed", "-n", "s/^Cpus_allowed_list:[ \t]*//p", "/proc/self/status"]);
+    let mut bound = lab.clean(std::process::Command::new(settings::program("taskset")?));
+    bound.args(["-c", "0"]).arg(&c.runtime.program).arg("--root").arg(lab.root());
+    bound.args(["run", "--bundle"]).arg(&c.bundle).arg(&c.id);
+    assert_eq!(lab.collect(&c.runtime, bound, "/nonexistent".as_ref()).ok(), all);
     Ok(())
 }
 

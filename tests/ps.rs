@@ -7,6 +7,7 @@ tests![
     table_is_that_of_the_host,
     arguments_go_to_ps,
     counts_children,
+    a_stopped_container_has_none,
     refuses_an_unknown_format,
     refuses_unknown,
 ];
@@ -56,6 +57,16 @@ fn counts_children(lab: &Lab) -> Outcome {
         let pids: Vec<u64> = serde_json::from_str(ps.ok()).unwrap();
         (pids.len() == 3 && pids.contains(&c.pid())).then_some(())
     });
+    Ok(())
+}
+
+fn a_stopped_container_has_none(lab: &Lab) -> Outcome {
+    crate::harness::settings::program("ps")?;
+    let c = lab.container(&["sleep", "100"]);
+    c.up().stop();
+    assert_eq!(lab.call(&["ps", "-f", "json", &c.id]).ok(), "null\n");
+    let table = lab.call(&["ps", &c.id]);
+    assert_eq!(table.ok().lines().count(), 1, "the header alone");
     Ok(())
 }
 

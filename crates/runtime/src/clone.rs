@@ -8,7 +8,10 @@ use crate::rooms::namespaces::{self, Joins};
 use crate::spawn::{Caller, Spawn};
 use crate::sync::{self, FromInit};
 use crate::{Error, Kind, Result};
-use sys::clone::{Child, Setting};
+use sys::clone::{Child, InChild, Setting};
+
+/// What the process does, for ever.
+type Body<T> = fn(&mut T, InChild) -> Infallible;
 
 /// What the clone needs besides the context of the process.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +29,7 @@ pub struct Request<'a> {
 }
 
 /// Makes the process, which then runs `body`.
-pub fn process<T>(request: Request<'_>, context: &mut T, body: fn(&mut T) -> Infallible) -> Result<Child> {
+pub fn process<T>(request: Request<'_>, context: &mut T, body: Body<T>) -> Result<Child> {
     let Request { spawn, caller, joins, cgroup, parent_only } = request;
     if spawn.helper != 0 {
         return by_helper(request, context, body);
@@ -48,13 +51,13 @@ fn explain(e: sys::Error) -> Error {
 struct Helper<'a, T> {
     request: Request<'a>,
     context: &'a mut T,
-    body: fn(&mut T) -> Infallible,
+    body: Body<T>,
     sync: Option<OwnedFd>,
 }
 
 /// Makes a helper that joins the user namespace, where the runtime could not come back from. What it clones
 /// is the runtime's child and not its own.
-fn by_helper<T>(request: Request<'_>, context: &mut T, body: fn(&mut T) -> Infallible) -> Result<Child> {
+fn by_helper<T>(request: Request<'_>, context: &mut T, body: Body<T>) -> Result<Child> {
     let (ours, theirs) = sys::sock::pair()?;
     let mut helper = Helper { request, context, body, sync: Some(theirs) };
     let mut parent_only = request.parent_only.to_vec();
@@ -77,7 +80,7 @@ fn by_helper<T>(request: Request<'_>, context: &mut T, body: fn(&mut T) -> Infal
     }
 }
 
-fn help<T>(helper: &mut Helper<'_, T>) -> Infallible {
+fn help<T>(helper: &mut Helper<'_, T>, _: InChild) -> Infallible {
     let sync = init::begin(helper.sync.take());
     let message = join_and_clone(helper, &sync).map_or_else(FromInit::Failed, FromInit::Cloned);
     // When the runtime can't be told, it sees that nothing came.

@@ -11,12 +11,13 @@ use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::namespaces::{self, Joins};
 use crate::rooms::trees::Trees;
 use crate::rooms::{
-    cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, personality, privileges, process,
-    program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
+    affinity, cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, personality, privileges,
+    process, program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
 };
 use crate::spawn::Spawn;
 use crate::sync::{self, FromInit, ToInit};
 use crate::{Error, Kind, Result};
+use sys::clone::InChild;
 
 /// What the runtime leaves to init.
 #[derive(Debug)]
@@ -41,12 +42,12 @@ pub struct Context<'a> {
 const FAILED: i32 = 255;
 
 /// Runs init. It ends as the container's program, or by exiting: it never returns.
-pub fn main(context: &mut Context<'_>) -> Infallible {
+pub fn main(context: &mut Context<'_>, child: InChild) -> Infallible {
     let sync = begin(context.sync.take());
     let prepared = or_exit(prepare(context, &sync), &sync);
     // The socket stays open until the program closes it by being executed: that is what the runtime
     // and, for the fifo, `start` wait for before `poststart` hooks.
-    let error = match finish(context, &prepared) {
+    let error = match finish(context, &prepared, &sync, &child) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -131,9 +132,12 @@ fn init_in_namespaces(context: &Context<'_>, sync: &OwnedFd) -> Result<bool> {
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
 fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>> {
     let plan = context.plan;
+    // The kernel drops what is not held back, so that `kill` could come too early for `create`.
+    signals::init_hold()?;
     // Modes are the plan's business and not the caller's umask's.
     sys::cred::set_umask(0);
     cgroup::init_join(context.cgroup)?;
+    affinity::init_reset();
     if !init_in_namespaces(context, sync)? {
         return Ok(None);
     }
@@ -226,11 +230,14 @@ fn use_terminal(plan: &Plan, root: &sys::root::RootDir, host_fds: OwnedFd, sync:
 }
 
 /// Waits for `start` and becomes the program.
-fn finish(context: &Context<'_>, prepared: &Prepared) -> Result<Infallible> {
+fn finish(context: &Context<'_>, prepared: &Prepared, sync: &OwnedFd, child: &InChild) -> Result<Infallible> {
     let plan = context.plan;
     if let Some(fifo) = &context.fifo {
-        // Open for writing too, so this ends with a byte of `start` and with nothing else.
-        sys::file::read_byte(fifo.as_fd())?;
+        // Others may look into this process for as long as it waits: it has nothing of the host's open.
+        let log = crate::log::file();
+        let keep = [Some(sync.as_fd()), Some(fifo.as_fd()), log];
+        fds::init_close_all_but(plan.fds, &keep, child)?;
+        signals::init_wait_for_start(fifo.as_fd())?;
     }
     // Hooks of this stage are programs of the image.
     fds::init_close_others(plan.fds)?;

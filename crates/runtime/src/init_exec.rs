@@ -17,6 +17,7 @@ use crate::rooms::{
 use crate::spawn::Spawn;
 use crate::store::State;
 use crate::sync::{self, FromInit, ToInit};
+use sys::clone::InChild;
 
 /// What the runtime leaves to the process.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Context<'a> {
 }
 
 /// Runs the process. It ends as the program, or by exiting: it never returns.
-pub fn main(context: &mut Context<'_>) -> Infallible {
+pub fn main(context: &mut Context<'_>, _: InChild) -> Infallible {
     let sync = init::begin(context.sync.take());
     let prepared = init::or_exit(prepare(context, &sync), &sync);
     match fds::init_close_others(context.plan.fds)

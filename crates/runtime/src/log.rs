@@ -60,6 +60,11 @@ pub fn goes_to_stderr() -> bool {
     LOGGER.get().is_none_or(|logger| logger.file.is_none())
 }
 
+/// The file of `--log`.
+pub fn file() -> Option<BorrowedFd<'static>> {
+    LOGGER.get()?.file.as_ref().map(AsFd::as_fd)
+}
+
 /// Writes the warnings that waited: the call has succeeded.
 pub fn flush() {
     log::logger().flush();

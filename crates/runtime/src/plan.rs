@@ -70,6 +70,8 @@ pub struct Plan {
     pub fds: fds::Plan,
     /// `NOTIFY_SOCKET` of the caller.
     pub notify: notify::Plan,
+    /// What of `process` holds for those of `exec` that say nothing of it.
+    pub exec_defaults: oci::Process,
 }
 
 /// What besides the config decides.
@@ -111,9 +113,12 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
     };
     let mut faults = Faults::default();
     let user = &process.user;
+    let exec_defaults = exec_defaults(process);
     let process = plan_process(process, facts.last_capability, &mut faults);
     let without = oci::Linux::default();
-    let linux = plan_linux(linux.as_ref().unwrap_or(&without), (mounts, user), inputs, facts, &mut faults)?;
+    let place = root.as_ref().map_or_else(PathBuf::new, |root| rootfs::place(&root.path, bundle));
+    let outside = Outside { mounts, user, root: &place };
+    let linux = plan_linux(linux.as_ref().unwrap_or(&without), &outside, inputs, facts, &mut faults)?;
     let propagation = &linux.rootfs_propagation;
     let rootfs = rootfs::plan(
         root.as_ref(),
@@ -156,7 +161,19 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         rlimits: process.rlimits,
         oom: process.oom,
         sched: process.sched,
+        exec_defaults,
     })
+}
+
+/// What a process of `exec` has from this one when its own file doesn't say.
+fn exec_defaults(process: &oci::Process) -> oci::Process {
+    oci::Process {
+        capabilities: process.capabilities.clone(),
+        scheduler: process.scheduler.clone(),
+        io_priority: process.io_priority.clone(),
+        exec_cpu_affinity: process.exec_cpu_affinity.clone(),
+        ..oci::Process::default()
+    }
 }
 
 /// What comes of `process`, for the container's first process and for those of `exec`.
@@ -240,13 +257,22 @@ struct LinuxPlan {
     rootfs_propagation: String,
 }
 
+/// What of the config besides `linux` counts there.
+struct Outside<'a> {
+    mounts: &'a [oci::Mount],
+    user: &'a oci::User,
+    /// Where the root file system is on the host.
+    root: &'a Path,
+}
+
 fn plan_linux(
     raw: &oci::Linux,
-    (mounts, user): (&[oci::Mount], &oci::User),
+    outside: &Outside<'_>,
     inputs: &Inputs<'_>,
     facts: &HostFacts,
     faults: &mut Faults,
 ) -> Result<LinuxPlan> {
+    let Outside { mounts, user, root } = *outside;
     let oci::Linux {
         uid_mappings,
         gid_mappings,
@@ -281,7 +307,7 @@ fn plan_linux(
     mappings::check_user(user, uid_mappings, gid_mappings, &namespaces.user, faults);
     let cgroup = cgroup::plan(&facts.cgroups, inputs.id, cgroups_path, resources.as_ref(), devices, faults)?;
     let shown = cgroup::shown(&cgroup.cgroup, &namespaces.cgroup);
-    let mounts = mounts::plan(mounts, inputs.bundle, &namespaces.mount, &shown, faults);
+    let mounts = mounts::plan(mounts, inputs.bundle, root, &namespaces.mount, &shown, faults);
     // A path that can't be looked at is told when it is opened.
     let other = |path: &Path| sysctl::is_other_network(path, facts.network_namespace).unwrap_or(true);
     Ok(LinuxPlan {

@@ -70,6 +70,8 @@ pub struct Exec {
     pub umask: u32,
     /// Whether it has a session keyring of its own.
     pub keyring: bool,
+    /// What else of `process` holds for one that says nothing of it: capabilities, scheduling, processors.
+    pub defaults: oci::Process,
 }
 
 /// A process, told apart from a later one with the same number by its start time.
@@ -100,6 +102,7 @@ impl State {
                 personality: plan.personality,
                 umask: plan.privileges.umask,
                 keyring: plan.keyring.is_some(),
+                defaults: plan.exec_defaults.clone(),
             },
             cgroup: plan.cgroup.cgroup.clone(),
             hooks: plan.hooks.later(),

@@ -16,6 +16,35 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
+/// The right to close what others in memory still own, which only a process has that never comes back to
+/// them: [`clone_process`] gives it to the body of a child.
+#[derive(Debug)]
+pub struct InChild(());
+
+impl InChild {
+    /// Closes every descriptor from `first` on that is not in `keep`. Their owners must not be used any more.
+    pub fn close_all_but(&self, first: u32, keep: &[Option<BorrowedFd<'_>>]) -> Result<()> {
+        let mut keep: Vec<u32> =
+            keep.iter().flatten().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+        keep.sort_unstable();
+        let mut from = first;
+        for kept in keep.into_iter().filter(|fd| *fd >= first) {
+            if from < kept {
+                close_range(from, kept - 1)?;
+            }
+            from = kept + 1;
+        }
+        close_range(from, u32::MAX)
+    }
+}
+
+fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: close_range takes integers. This is the child's own table of descriptors, and the guards of
+    // the parent, which would close a number again, never run in the child.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    check(ret).named("close_range", || format!("{first}-{last}")).map(drop)
+}
+
 /// What a new process gets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setting<'a> {
@@ -36,7 +65,7 @@ pub struct Setting<'a> {
 pub fn clone_process<T>(
     setting: Setting<'_>,
     context: &mut T,
-    body: fn(&mut T) -> Infallible,
+    body: fn(&mut T, InChild) -> Infallible,
 ) -> Result<Child> {
     let threads =
         rustix::fs::stat("/proc/self/task").call("stat /proc/self/task")?.st_nlink.saturating_sub(2);
@@ -61,7 +90,7 @@ pub fn clone_process<T>(
 pub fn clone_sibling<T>(
     setting: Setting<'_>,
     context: &mut T,
-    body: fn(&mut T) -> Infallible,
+    body: fn(&mut T, InChild) -> Infallible,
 ) -> Result<i32> {
     let mut args = empty_arguments();
     args.flags = libc::CLONE_PARENT as u64;
@@ -77,7 +106,7 @@ fn clone<T>(
     mut args: libc::clone_args,
     setting: Setting<'_>,
     context: &mut T,
-    body: fn(&mut T) -> Infallible,
+    body: fn(&mut T, InChild) -> Infallible,
 ) -> Result<i32> {
     args.flags |= setting.namespaces;
     if let Some(fd) = setting.cgroup {
@@ -96,7 +125,7 @@ fn clone<T>(
             // close the number again, never run in the child.
             unsafe { libc::syscall(libc::SYS_close, fd.as_raw_fd()) };
         }
-        body(context);
+        body(context, InChild(()));
     }
     Ok(i32::try_from(pid).unwrap_or(i32::MAX))
 }

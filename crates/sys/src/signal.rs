@@ -22,6 +22,9 @@ pub const BACKGROUND_READ: i32 = libc::SIGTTIN;
 /// A job in the background has changed its terminal.
 pub const BACKGROUND_WRITE: i32 = libc::SIGTTOU;
 
+/// The signals by which a program is asked to end.
+pub const ASK_TO_END: [i32; 5] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT, libc::SIGTERM];
+
 /// All signals.
 pub const ALL: Set = Set::MAX;
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use cgroup::{Cgroup, Host, Kind, Layout, Limits, Live, place, plan};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::fs::{CWD, Mode, OFlags};
-use sys::clone::{Child, Setting, clone_process};
+use sys::clone::{Child, InChild, Setting, clone_process};
 use sys::process::Ended;
 
 const KILL: i32 = 9;
@@ -110,7 +110,7 @@ struct Task<'a> {
 /// this returns.
 fn start(live: &Live, act: fn() -> i32) -> Child {
     let (mut reader, joined) = pipe().unwrap();
-    let body = |task: &mut Task<'_>| -> Infallible {
+    let body = |task: &mut Task<'_>, _: InChild| -> Infallible {
         if let Err(error) = task.live.join() {
             eprintln!("{error}");
             sys::process::exit(99);

@@ -29,7 +29,7 @@ pub struct ExecOptions {
     /// `--user`: `UID` or `UID:GID`, numbers.
     pub user: Option<String>,
     /// `--additional-gids`.
-    pub additional_gids: Vec<String>,
+    pub additional_gids: Vec<i64>,
     /// `--no-new-privs`.
     pub no_new_privs: Option<bool>,
     /// `--cap`: added to the bounding, effective and permitted sets.
@@ -114,7 +114,9 @@ fn raw_process(state: &State, options: &ExecOptions) -> Result<oci::Process> {
         let process = oci::from_json::<oci::Process>(&data)
             .map_err(|e| Error::new(Kind::Invalid, e.to_string()))
             .on(|| format!("--process {}", path.display()))?;
-        return process.ok_or_else(|| Error::new(Kind::Invalid, "process property must not be empty"));
+        let process =
+            process.ok_or_else(|| Error::new(Kind::Invalid, "process property must not be empty"))?;
+        return Ok(with_defaults(process, &state.exec.defaults));
     }
     let (_, config) = bundle::load(Some(&state.bundle))?;
     let mut process =
@@ -141,11 +143,26 @@ fn raw_process(state: &State, options: &ExecOptions) -> Result<oci::Process> {
         set_user(&mut process.user, user)?;
     }
     for gid in &options.additional_gids {
+        let id = u32::try_from(*gid).ok().filter(|&id| id != u32::MAX);
         let text = format!("additional-gids must be a positive number {gid}");
-        process.user.additional_gids.push(parse_id(gid).ok_or_else(|| Error::new(Kind::Invalid, text))?);
+        process.user.additional_gids.push(id.ok_or_else(|| Error::new(Kind::Invalid, text))?);
     }
     add_capabilities(&mut process, &options.caps);
     Ok(process)
+}
+
+/// Fills in from the container's first process what the file says nothing of.
+fn with_defaults(mut process: oci::Process, defaults: &oci::Process) -> oci::Process {
+    fn fill<T: Clone>(own: &mut Option<T>, default: &Option<T>) {
+        if own.is_none() {
+            own.clone_from(default);
+        }
+    }
+    fill(&mut process.capabilities, &defaults.capabilities);
+    fill(&mut process.scheduler, &defaults.scheduler);
+    fill(&mut process.io_priority, &defaults.io_priority);
+    fill(&mut process.exec_cpu_affinity, &defaults.exec_cpu_affinity);
+    process
 }
 
 /// Never inheritable (CVE-2022-29162). Ambient only where the container already has inheritable ones,
@@ -202,10 +219,9 @@ fn sub_cgroup(own: &cgroup::Cgroup, list: &[String]) -> Result<cgroup::Cgroup> {
                 return Err(bad(format!("invalid --cgroup argument: {item} (missing <controller>: prefix)")));
             }
         };
-        let below = sys::root::clean(Path::new(path));
-        let below = below.to_str().ok_or_else(|| bad(format!("bad sub cgroup path: {path}")))?;
+        let Some(below) = below(path) else { return Err(bad(format!("bad sub cgroup path: {path}"))) };
         let Some(controllers) = controllers else {
-            cgroup.directories.iter_mut().for_each(|directory| join(directory, below));
+            cgroup.directories.iter_mut().for_each(|directory| join(directory, &below));
             continue;
         };
         for controller in controllers.split(',') {
@@ -222,12 +238,25 @@ fn sub_cgroup(own: &cgroup::Cgroup, list: &[String]) -> Result<cgroup::Cgroup> {
                 d.controllers.iter().any(|c| c == controller || c.strip_prefix("name=") == Some(controller))
             };
             match cgroup.directories.iter_mut().find(named) {
-                Some(directory) => join(directory, below),
+                Some(directory) => join(directory, &below),
                 None => return Err(bad(format!("unknown controller {controller} in SubCgroupPaths"))),
             }
         }
     }
     Ok(cgroup)
+}
+
+/// The path without `.` and `..`; `None` when it leads further up than to where it begins.
+fn below(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 fn join(directory: &mut cgroup::Directory, below: &str) {
@@ -289,7 +318,10 @@ mod tests {
             (&[][..], Some(["c", "c"])),
             (&["a/b"], Some(["c/a/b", "c/a/b"])),
             (&["cpu:a", "systemd:/b"], Some(["c/a", "c/b"])),
-            (&["cpu:../../x"], Some(["c/x", "c"])),
+            (&["cpu:a/../x"], Some(["c/x", "c"])),
+            (&["/"], Some(["c", "c"])),
+            (&[".."], None),
+            (&["cpu:a/../../c"], None),
             (&["a", "b"], None),
             (&["cpu,cpu:a"], None),
             (&[":a"], None),

@@ -1,5 +1,5 @@
 //! `process.execCPUAffinity`: the processors that a process of `exec` runs on, before and after it is in
-//! the container's cgroup.
+//! the container's cgroup; and those of the first process, which are all that its cgroup allows.
 use crate::Result;
 use crate::error::On;
 use crate::faults::Faults;
@@ -60,18 +60,23 @@ pub fn init_before(plan: &Plan) -> Result<()> {
     }
 }
 
-/// Runs it on the last mask. Without any mask it gets all processors that its cgroup allows, and not
-/// those that the caller of the runtime happens to be bound to.
+/// Runs it on the last mask, or without any mask on all processors.
 pub fn init_after(plan: &Plan) -> Result<()> {
     match (&plan.initial, &plan.last) {
         (_, Some(mask)) => sys::sched::set_affinity(mask).on(|| "process.execCPUAffinity.final".to_owned()),
         (Some(_), None) => Ok(()),
         (None, None) => {
-            // A kernel that refuses leaves the process where it is.
-            sys::sched::set_affinity(&[u64::MAX; 16]).ok();
+            init_reset();
             Ok(())
         }
     }
+}
+
+/// Runs the process on all processors that its cgroup allows, and not on those that the caller of the
+/// runtime happens to be bound to.
+pub fn init_reset() {
+    // A kernel that refuses leaves the process where it is.
+    sys::sched::set_affinity(&[u64::MAX; 16]).ok();
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `--preserve-fds` and `LISTEN_FDS` of the caller: the descriptors that the program gets besides 0, 1 and 2.
 use std::ffi::OsString;
+use std::os::fd::BorrowedFd;
 
 use crate::{Error, Kind, Result};
+use sys::clone::InChild;
 
 /// How many descriptors from 3 on are the program's.
 pub type Plan = u32;
@@ -60,6 +62,11 @@ pub fn plan(listen: u32, preserve: u32) -> Result<Plan> {
         return refuse(format!("preserved-fd {index} (of {preserve})"));
     }
     Ok(listen + preserve)
+}
+
+/// Closes all that is neither the program's nor in `keep`, for a process that will wait with the rest.
+pub fn init_close_all_but(plan: Plan, keep: &[Option<BorrowedFd<'_>>], child: &InChild) -> Result<()> {
+    Ok(child.close_all_but(3 + plan, keep)?)
 }
 
 /// Nothing else stays open in the program, whoever opened it (CVE-2024-21626).

@@ -47,10 +47,12 @@ pub struct CgroupDir {
 /// All mounts, in order.
 pub type Plan = Vec<Mount>;
 
-/// Decides the mounts. `cgroups` are what a mount of type `cgroup` shows.
+/// Decides the mounts. `cgroups` are what a mount of type `cgroup` shows; `root` is where the root file system
+/// is on the host.
 pub fn plan(
     list: &[oci::Mount],
     bundle: &Path,
+    root: &Path,
     namespace: &Namespace,
     cgroups: &[CgroupDir],
     faults: &mut Faults,
@@ -61,7 +63,7 @@ pub fn plan(
     let mut plan = Plan::new();
     for (index, mount) in list.iter().enumerate() {
         let at = format!("mounts[{index}]");
-        if let Some(mount) = plan_one(mount, &at, bundle, cgroups, faults) {
+        if let Some(mount) = plan_one(mount, &at, (bundle, root), cgroups, faults) {
             plan.push(mount);
         }
     }
@@ -71,7 +73,7 @@ pub fn plan(
 fn plan_one(
     raw: &oci::Mount,
     at: &str,
-    bundle: &Path,
+    (bundle, root): (&Path, &Path),
     cgroups: &[CgroupDir],
     faults: &mut Faults,
 ) -> Option<Mount> {
@@ -90,7 +92,7 @@ fn plan_one(
              Support for non-absolute mount destinations will be removed in a future release."
         );
     }
-    let path = sys::root::clean(Path::new(destination));
+    let path = inside_root(destination, root);
     if path.as_os_str().is_empty() {
         faults
             .add(format!("{at}.destination"), format!("mountpoint {destination:?} is on the top of rootfs"));
@@ -118,6 +120,12 @@ fn plan_one(
         faults.add(format!("{at}.options"), "tmpcopyup is for mounts of type tmpfs");
     }
     Some(Mount { destination: destination.clone(), path, source: source.clone(), what, options })
+}
+
+/// A destination as a path in the container. Some give it as the host's path, through the root file system.
+fn inside_root(destination: &str, root: &Path) -> PathBuf {
+    let path = sys::root::clean(Path::new(destination));
+    path.strip_prefix(sys::root::clean(root)).map(Path::to_path_buf).unwrap_or(path)
 }
 
 /// Whether `/dev` is the caller's own: then nothing is made in it.
@@ -227,7 +235,7 @@ fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
     if !mount.source.is_empty() {
         filesystem.set("source", &mount.source)?;
     }
-    if attributes & attr::RDONLY != 0 && !matches!(kind, "proc" | "sysfs") {
+    if attributes & attr::RDONLY != 0 {
         // With the mount alone read-only, a disk would be opened, and its journal replayed, for writing.
         filesystem.flag("ro")?;
     }
@@ -466,7 +474,7 @@ mod tests {
 
     fn texts(mount: oci::Mount) -> Vec<String> {
         let mut faults = Faults::default();
-        plan(&[mount], Path::new("/b"), &Namespace::New, &[], &mut faults);
+        plan(&[mount], Path::new("/b"), Path::new("/b/rootfs"), &Namespace::New, &[], &mut faults);
         faults.texts()
     }
 
@@ -502,7 +510,14 @@ mod tests {
     #[test]
     fn sources_are_relative_to_the_bundle() {
         let list = [mount("rel/../x", "none", &["rbind"])];
-        let plan = plan(&list, Path::new("/b"), &Namespace::New, &[], &mut Faults::default());
+        let plan = plan(
+            &list,
+            Path::new("/b"),
+            Path::new("/b/rootfs"),
+            &Namespace::New,
+            &[],
+            &mut Faults::default(),
+        );
         assert_eq!(plan[0].what, What::Bind("/b/s".into(), Depth::All));
         assert_eq!(plan[0].path, Path::new("x"));
     }

@@ -108,13 +108,21 @@ fn plan_capabilities(raw: &oci::Capabilities, last: u32) -> Capabilities {
         }
         bits
     };
+    let (permitted, inheritable, ambient) = (set(permitted), set(inheritable), set(ambient));
+    let possible = permitted & inheritable;
     let sets = Capabilities {
         bounding: set(bounding),
         effective: set(effective),
-        inheritable: set(inheritable),
-        permitted: set(permitted),
-        ambient: set(ambient),
+        inheritable,
+        permitted,
+        ambient: ambient & possible,
     };
+    let impossible =
+        (0u32..).zip(CAPABILITIES).filter(|(number, _)| (ambient & !possible) >> number & 1 == 1);
+    for (_, name) in impossible {
+        // In the words of the kernel's refusal, as runc has them.
+        log::warn!("can't raise ambient capability CAP_{name}: operation not permitted");
+    }
     if !unknown.is_empty() {
         let names: Vec<_> = unknown.into_iter().collect();
         log::warn!("ignoring unknown or unavailable capabilities: [{}]", names.join(" "));
@@ -187,9 +195,7 @@ fn may_change_groups() -> Result<bool> {
 pub fn init_set_capabilities(plan: &Plan) -> Result<()> {
     let unable = |e: sys::Error| Error::from(e).context("unable to apply caps");
     cred::set_capabilities(&plan.capabilities).map_err(unable)?;
-    // A bit that is not permitted and inheritable can't be ambient; runc leaves it out as well.
-    let possible = plan.capabilities.permitted & plan.capabilities.inheritable;
-    cred::set_ambient(plan.capabilities.ambient & possible).map_err(unable)?;
+    cred::set_ambient(plan.capabilities.ambient).map_err(unable)?;
     if plan.no_new_privileges {
         cred::set_no_new_privs()?;
     }
@@ -210,5 +216,8 @@ mod tests {
         assert_eq!(plan_capabilities(&raw, 40).bounding, 1 | 1 << 5);
         assert_eq!(plan_capabilities(&raw, 40).permitted, 1 << 40);
         assert_eq!(plan_capabilities(&raw, 39).permitted, 0, "a kernel that has not the capability");
+        let (some, one) = (vec!["CAP_CHOWN".to_owned(), "CAP_KILL".to_owned()], vec!["CAP_KILL".to_owned()]);
+        let raw = oci::Capabilities { ambient: some.clone(), permitted: some, inheritable: one, ..raw };
+        assert_eq!(plan_capabilities(&raw, 40).ambient, 1 << 5, "permitted and inheritable");
     }
 }

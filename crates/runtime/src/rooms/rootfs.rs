@@ -31,6 +31,11 @@ enum Jail {
     Chroot,
 }
 
+/// Where the root file system is on the host, by `root.path`.
+pub fn place(path: &str, bundle: &Path) -> PathBuf {
+    tidy(&bundle.join(path))
+}
+
 /// Decides on the root file system. `is_plain` tells whether a host path is there without symlinks.
 pub fn plan(
     root: Option<&oci::Root>,
@@ -45,7 +50,7 @@ pub fn plan(
         faults.add("root", "root must be specified");
         return Plan::default();
     };
-    let path = tidy(&bundle.join(path));
+    let path = place(path, bundle);
     match is_plain(&path) {
         Ok(true) => {}
         Ok(false) => faults.add("root.path", "invalid rootfs: not an absolute path, or a symlink"),

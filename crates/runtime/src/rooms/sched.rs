@@ -1,7 +1,7 @@
 //! `process.scheduler` and `process.ioPriority`.
-use crate::Result;
 use crate::error::On;
 use crate::faults::Faults;
+use crate::{Error, Result};
 
 /// What to set, if anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +17,11 @@ const POLICIES: [(&str, u32); 7] = [
     ("SCHED_BATCH", 3),
     ("SCHED_ISO", 4),
     ("SCHED_IDLE", 5),
-    ("SCHED_DEADLINE", 6),
+    ("SCHED_DEADLINE", DEADLINE),
 ];
+
+/// The number of `SCHED_DEADLINE`.
+const DEADLINE: u32 = 6;
 
 const FLAGS: [(&str, u64); 7] = [
     ("SCHED_FLAG_RESET_ON_FORK", 0x01),
@@ -106,7 +109,12 @@ fn plan_io(raw: &oci::IoPriority, faults: &mut Faults) -> Option<(u32, u32)> {
 /// Sets both for the caller.
 pub fn init_apply(plan: &Plan) -> Result<()> {
     if let Some(scheduler) = &plan.scheduler {
-        sys::sched::set_scheduler(scheduler).on(|| "error setting scheduler".to_owned())?;
+        sys::sched::set_scheduler(scheduler).map_err(|e| {
+            let bound = e.errno == sys::Errno::PERM && scheduler.policy == DEADLINE;
+            let error = Error::from(e).context("error setting scheduler");
+            let hint = "SCHED_DEADLINE needs all processors: linux.resources.cpu.cpus can't be used together with it";
+            if bound { error.hint(hint) } else { error }
+        })?;
     }
     if let Some((class, level)) = plan.io_priority {
         sys::sched::set_io_priority(class, level).on(|| "failed to set io priority".to_owned())?;

@@ -36,8 +36,8 @@ pub struct Exec {
     #[arg(long, short, value_name = "UID[:GID]", value_parser = lossy())]
     user: Option<String>,
     /// Add a supplementary group, as a number; can be given many times
-    #[arg(long, short = 'g', value_name = "GID", value_parser = lossy())]
-    additional_gids: Vec<String>,
+    #[arg(long, short = 'g', value_name = "GID", allow_negative_numbers = true)]
+    additional_gids: Vec<i64>,
     /// Return when the process runs
     #[arg(long, short)]
     detach: bool,
