@@ -3,11 +3,14 @@
 //! Each row is probed on both, so that a difference that has gone does not stay in the document.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use crate::descriptors::{listed_by_run, owner_after_run};
+use crate::differences_exec;
 use crate::golden::matches;
-use crate::harness::bundle::mount;
-use crate::harness::{Container, Lab, Outcome, Runtime, json, tests};
+use crate::harness::bundle::{mount, push, without_namespace};
+use crate::harness::runtime::wait;
+use crate::harness::{Container, Lab, Outcome, Runtime, Value, eventually, json, settings, tests};
 use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
 
 tests![we_still_differ, runc_still_differs, document_is_this_table];
@@ -16,13 +19,13 @@ tests![we_still_differ, runc_still_differs, document_is_this_table];
 const DOCUMENT: &str = include_str!("../docs/runc-differences.md");
 
 /// One deliberate difference. In `runc` and `tare`, `…` stands for any text.
-struct Difference {
-    what: &'static str,
-    runc: &'static str,
-    tare: &'static str,
-    why: &'static str,
+pub struct Difference {
+    pub what: &'static str,
+    pub runc: &'static str,
+    pub tare: &'static str,
+    pub why: &'static str,
     /// What a runtime shows of it.
-    probe: fn(&Lab, &Runtime) -> String,
+    pub probe: fn(&Lab, &Runtime) -> String,
 }
 
 /// The container of a probe, run in the foreground; the first line of stderr.
@@ -30,6 +33,29 @@ fn stderr_of(lab: &Lab, runtime: &Runtime, edit: impl FnOnce(&mut Container)) ->
     let mut c = lab.container_of(runtime, &["true"]);
     edit(&mut c);
     c.run(&[]).err.lines().next().unwrap_or_default().replace(c.bundle.to_str().unwrap(), "BUNDLE")
+}
+
+/// What a call prints that a shell makes after `script`.
+pub fn after(lab: &Lab, runtime: &Runtime, script: &str, args: &[&str]) -> String {
+    let path = lab.next_file("after");
+    let file = fs::File::create(&path).unwrap();
+    let call = lab.command(runtime, &lab.next_file("log"));
+    let mut shell = lab.clean(Command::new(&lab.settings.busybox));
+    shell.args(["sh", "-c", &format!("{script}; exec \"$@\""), "sh"]).arg(call.get_program());
+    shell.args(call.get_args()).args(args).stdout(file);
+    assert_eq!(wait(shell.spawn().unwrap()), 0);
+    // A detached container prints it later.
+    eventually("some output", || {
+        Some(fs::read_to_string(&path).unwrap().trim_end().to_owned()).filter(|t| !t.is_empty())
+    })
+}
+
+/// One field of the mount at `/home/user` in `/proc/self/mountinfo`.
+fn mount_of(lab: &Lab, runtime: &Runtime, field: usize, edit: impl FnOnce(&mut Value)) -> String {
+    let script = format!("grep ' /home/user ' /proc/self/mountinfo | cut -d' ' -f{field}");
+    let mut c = lab.container_of(runtime, &["sh", "-c", &script]);
+    c.edit(edit);
+    c.run(&[]).out.trim_end().to_owned()
 }
 
 const DIFFERENCES: &[Difference] = &[
@@ -363,12 +389,169 @@ const DIFFERENCES: &[Difference] = &[
             })
         },
     },
+    Difference {
+        what: "No `process.capabilities`",
+        runc: "CapEff: 0…f",
+        tare: "CapEff: 0000000000000000",
+        why: "A field that is not there gives no rights, as with runc 1.1.",
+        probe: |lab, runtime| {
+            let mut c =
+                lab.container_of(runtime, &["sed", "-n", "s/^\\(CapEff:\\)\\t/\\1 /p", "/proc/self/status"]);
+            c.edit(|v| drop(v["process"].as_object_mut().unwrap().remove("capabilities")));
+            c.run(&[]).out.trim_end().to_owned()
+        },
+    },
+    Difference {
+        what: "Signals that the caller ignores",
+        runc: "SigIgn: …1",
+        tare: "SigIgn: 0000000000000000",
+        why: "The program begins with the defaults: `nohup` before the runtime is not for the container.",
+        probe: |lab, runtime| {
+            let c =
+                lab.container_of(runtime, &["sed", "-n", "s/^\\(SigIgn:\\)\\t/\\1 /p", "/proc/self/status"]);
+            let bundle = c.bundle.to_str().unwrap();
+            after(lab, runtime, "trap '' HUP", &["run", "--detach", "--bundle", bundle, &c.id])
+        },
+    },
+    Difference {
+        what: "Masked directories",
+        runc: "ro,relatime",
+        tare: "ro,nosuid,nodev,noexec,relatime",
+        why: "Nothing in them is of use.",
+        probe: |lab, runtime| {
+            mount_of(lab, runtime, 6, |v| v["linux"]["maskedPaths"] = json!(["/home/user"]))
+        },
+    },
+    Difference {
+        what: "Masked and read-only paths with `linux.rootfsPropagation` `shared`",
+        runc: "shared:…",
+        tare: "-",
+        why: "They stay the container's own: nothing is mounted in them.",
+        probe: |lab, runtime| {
+            mount_of(lab, runtime, 7, |v| {
+                v["linux"]["rootfsPropagation"] = json!("shared");
+                v["linux"]["maskedPaths"] = json!(["/home/user"]);
+            })
+        },
+    },
+    Difference {
+        what: "`ro` on a mount of type `cgroup`, on cgroup version 1",
+        runc: "rw",
+        tare: "ro",
+        why: "The directory with the hierarchies is read-only as well.",
+        probe: |lab, runtime| {
+            if settings::unified() {
+                // There is no such directory.
+                return if runtime.name() == "runc" { "rw" } else { "ro" }.to_owned();
+            }
+            let script = "grep ' /sys/fs/cgroup ' /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1";
+            lab.container_of(runtime, &["sh", "-c", script]).run(&[]).out.trim_end().to_owned()
+        },
+    },
+    Difference {
+        what: "`atime` and `norelatime` on a bind mount of what is mounted `noatime`",
+        runc: "rw,noatime",
+        tare: "rw…relatime",
+        why: "What is asked for is done.",
+        probe: |lab, runtime| {
+            mount_of(lab, runtime, 6, |v| {
+                mount(v, "/tmp", "tmpfs", "tmpfs", &["noatime"]);
+                let source = format!("{}/tmp", v["root"]["path"].as_str().unwrap());
+                mount(v, "/home/user", "bind", &source, &["bind", "atime"]);
+            })
+        },
+    },
+    Difference {
+        what: "Mounts without a mount namespace",
+        runc: "",
+        tare: "…unable to mount anything without a private MNT namespace (mounts)…",
+        why: "They would be made on the host, and stay there.",
+        probe: |lab, runtime| {
+            let mut c = lab.container_of(runtime, &["true"]);
+            c.edit(|v| {
+                without_namespace(v, "mount");
+                (v["linux"]["maskedPaths"], v["linux"]["readonlyPaths"]) = (json!([]), json!([]));
+                v["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
+            });
+            let err = c.run(&[]).err;
+            // What runc has left there.
+            for mounted in ["proc", ""] {
+                let mut command = lab.clean(Command::new(&lab.settings.busybox));
+                command.arg("umount").arg("-l").arg(c.rootfs(mounted)).stderr(Stdio::null());
+                command.status().unwrap();
+            }
+            err.lines().next().unwrap_or_default().to_owned()
+        },
+    },
+    Difference {
+        what: "Unknown letter in the access of a device rule",
+        runc: "",
+        tare: "tare run failed: invalid device access \"rx\" (linux.resources.devices[1])",
+        why: "A typing error is told.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| {
+                    let rule = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rx"});
+                    push(&mut v["linux"]["resources"]["devices"], rule);
+                });
+            })
+        },
+    },
+    Difference {
+        what: "Text of a failed call to the kernel",
+        runc: "…error setting rlimit type 7: invalid argument",
+        tare: "…error setting rlimit type RLIMIT_NOFILE: prlimit resource=7, soft=2, hard=1: invalid argument",
+        why: "The call and its arguments are named.",
+        probe: |lab, runtime| {
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| {
+                    v["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 1, "soft": 2}]);
+                });
+            })
+        },
+    },
+    Difference {
+        what: "`--preserve-fds` below 0",
+        runc: "0",
+        tare: "1",
+        why: "A typing error is told.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["true"]);
+            c.run(&["--preserve-fds", "-1"]).code.to_string()
+        },
+    },
+    Difference {
+        what: "Messages of `--debug`",
+        runc: "…nsexec…",
+        tare: "called with …exit status 0",
+        why: "They tell of the inside, which is another.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["true"]);
+            let bundle = c.bundle.to_str().unwrap();
+            let output = lab.call_of(runtime, &["--debug", "run", "--bundle", bundle, &c.id]);
+            output.messages("debug").join("; ")
+        },
+    },
+    Difference {
+        what: "Texts of `--help`",
+        runc: "NAME:",
+        tare: "Run containers from OCI bundles",
+        why: "They are its own.",
+        probe: |lab, runtime| {
+            lab.bare(runtime, &["--help"]).out.lines().next().unwrap_or_default().to_owned()
+        },
+    },
 ];
+
+/// The table.
+fn rows() -> impl Iterator<Item = &'static Difference> {
+    DIFFERENCES.iter().chain(differences_exec::ROWS)
+}
 
 /// Probes one side of every row.
 fn probe_all(lab: &Lab, runtime: &Runtime, side: fn(&Difference) -> &'static str) -> Outcome {
     let mut faults = Vec::new();
-    for row in DIFFERENCES {
+    for row in rows() {
         let got = (row.probe)(lab, runtime);
         if !matches(side(row), &got) {
             faults.push(format!("{}\n    expected {:?}\n    got      {got:?}", row.what, side(row)));
@@ -397,7 +580,7 @@ fn document_is_this_table(_: &Lab) -> Outcome {
         if text.is_empty() { "(no message)".to_owned() } else { format!("`{}`", text.replace('|', "\\|")) }
     };
     let row = |d: &Difference| format!("| {} | {} | {} | {} |", d.what, code(d.runc), code(d.tare), d.why);
-    let rows: Vec<String> = DIFFERENCES.iter().map(row).collect();
+    let rows: Vec<String> = rows().map(row).collect();
     let document: Vec<&str> =
         DOCUMENT.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| What")).collect();
     assert_eq!(document, rows, "docs/runc-differences.md should have these rows:\n{}\n", rows.join("\n"));

@@ -5,7 +5,7 @@
 
 use crate::harness::runtime::without_hints;
 use crate::harness::{Container, Lab, Outcome, Output, Runtime, tests};
-use crate::{golden_cli, golden_config};
+use crate::{golden_cli, golden_config, golden_exec};
 
 tests![
     we_answer_a_wrong_config_as_agreed,
@@ -14,6 +14,8 @@ tests![
     runc_answers_a_life_as_written,
     we_answer_wrong_calls_as_agreed,
     runc_answers_wrong_calls_as_written,
+    we_answer_exec_as_agreed,
+    runc_answers_exec_as_written,
 ];
 
 /// How our words relate to runc's.
@@ -95,7 +97,7 @@ impl Row {
     }
 
     /// Whether this runtime is one the row speaks of.
-    fn is_about(&self, runtime: &Runtime) -> bool {
+    pub fn is_about(&self, runtime: &Runtime) -> bool {
         runtime.name() == "tare" || !(self.ours_only || self.newer && runtime.is_runc_before(1, 5))
     }
 
@@ -113,7 +115,7 @@ impl Row {
     }
 
     /// The differences between the agreed answer and `output`, in words.
-    fn check(&self, c: &Container, output: &Output) -> Vec<String> {
+    pub fn check(&self, c: &Container, output: &Output) -> Vec<String> {
         let mut faults = Vec::new();
         let mut want = |what: &str, expected: String, got: String| {
             if expected != got {
@@ -205,4 +207,12 @@ fn we_answer_wrong_calls_as_agreed(lab: &Lab) -> Outcome {
 
 fn runc_answers_wrong_calls_as_written(lab: &Lab) -> Outcome {
     golden_cli::wrong_calls(lab, &lab.runc()?)
+}
+
+fn we_answer_exec_as_agreed(lab: &Lab) -> Outcome {
+    golden_exec::compare(lab, &lab.tare)
+}
+
+fn runc_answers_exec_as_written(lab: &Lab) -> Outcome {
+    golden_exec::compare(lab, &lab.runc()?)
 }

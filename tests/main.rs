@@ -16,6 +16,7 @@ mod delete;
 mod descriptors;
 mod devices;
 mod differences;
+mod differences_exec;
 mod exec;
 mod exec_attacks;
 mod exec_errors;
@@ -25,8 +26,10 @@ mod features;
 mod golden;
 mod golden_cli;
 mod golden_config;
+mod golden_exec;
 mod harness;
 mod hooks;
+mod inside;
 mod kill;
 mod list;
 mod mounts;
@@ -71,6 +74,7 @@ fn main() -> std::process::ExitCode {
         features::TESTS,
         golden::TESTS,
         hooks::TESTS,
+        inside::TESTS,
         kill::TESTS,
         list::TESTS,
         mounts::TESTS,
