@@ -165,9 +165,11 @@ fn find_runtimes(options: &Options, work: &Path) -> Result<Vec<Runtime>, Box<dyn
 
 fn one_at_a_time(options: &Options) -> std::io::Result<Vec<Measure>> {
     let names = if options.bundle.is_empty() { bundles::names()? } else { options.bundle.clone() };
-    let runs =
-        names.into_iter().map(|bundle| Measure { operation: Operation::Run, bundle, parallel: 1, alive: 1 });
-    Ok(runs.chain(under_load(1, 1).into_iter().skip(1)).collect())
+    let one = |operation, bundle| Measure { operation, bundle, parallel: 1, alive: 1 };
+    let mut measures: Vec<_> = names.into_iter().map(|bundle| one(Operation::Run, bundle)).collect();
+    measures.extend(under_load(1, 1).into_iter().skip(1));
+    measures.push(one(Operation::ExecMuch, bundles::MAIN.to_owned()));
+    Ok(measures)
 }
 
 fn under_load(parallel: usize, alive: usize) -> Vec<Measure> {

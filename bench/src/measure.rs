@@ -23,6 +23,8 @@ pub enum Operation {
     Lifecycle,
     /// `exec` of `true` in a running container.
     Exec,
+    /// The same with much environment.
+    ExecMuch,
     /// `state` of a running container.
     State,
     /// `--version`.
@@ -48,6 +50,7 @@ impl fmt::Display for Measure {
             Operation::Run => write!(f, "run true, {}", self.bundle),
             Operation::Lifecycle => write!(f, "create + start + delete"),
             Operation::Exec => write!(f, "exec true"),
+            Operation::ExecMuch => write!(f, "exec true, 128 KiB environment"),
             Operation::State => write!(f, "state"),
             Operation::Version => write!(f, "--version"),
         }
@@ -85,7 +88,7 @@ impl Place {
             || match measure.operation {
                 Operation::Run => bundles::OF_FLOOR.contains(&measure.bundle.as_str()),
                 Operation::Version => true,
-                Operation::Lifecycle | Operation::Exec | Operation::State => false,
+                Operation::Lifecycle | Operation::Exec | Operation::ExecMuch | Operation::State => false,
             }
     }
 
@@ -137,7 +140,10 @@ impl Place {
             Operation::Run => self.call(runtime, slot, Call::Run { bundle, id, memory: None }),
             Operation::Lifecycle => self.lifecycle(runtime, slot),
             Operation::Exec => {
-                return self.call(runtime, slot, Call::Exec { id: sleeper.ok_or(NO_SLEEPER)? });
+                return self.call(runtime, slot, Call::Exec { id: sleeper.ok_or(NO_SLEEPER)?, much: false });
+            }
+            Operation::ExecMuch => {
+                return self.call(runtime, slot, Call::Exec { id: sleeper.ok_or(NO_SLEEPER)?, much: true });
             }
             Operation::State => {
                 return self.call(runtime, slot, Call::State { id: sleeper.ok_or(NO_SLEEPER)? });
@@ -268,6 +274,7 @@ mod tests {
             (Operation::Version, "plain", true),
             (Operation::State, "plain", false),
             (Operation::Exec, "plain", false),
+            (Operation::ExecMuch, "plain", false),
             (Operation::Lifecycle, "plain", false),
         ] {
             let measure = Measure { operation, bundle: bundle.into(), parallel: 1, alive: 1 };

@@ -33,8 +33,8 @@ pub enum Call<'a> {
     Create { bundle: &'a Path, id: &'a str, pid_file: &'a Path },
     /// `start`.
     Start { id: &'a str },
-    /// `exec` of `true`.
-    Exec { id: &'a str },
+    /// `exec` of `true`, with 128 KiB of environment in 16 variables if there is to be `much`.
+    Exec { id: &'a str, much: bool },
     /// `state`.
     State { id: &'a str },
     /// `delete`.
@@ -91,7 +91,14 @@ impl Runtime {
                 add(&["--bundle".as_ref(), bundle.as_ref(), id.as_ref()]);
             }
             Call::Start { id } => add(&["start".as_ref(), id.as_ref()]),
-            Call::Exec { id } => add(&["exec".as_ref(), id.as_ref(), "true".as_ref()]),
+            Call::Exec { id, much } => {
+                add(&["exec".as_ref()]);
+                for number in 0..if much { 16 } else { 0 } {
+                    let pair = format!("MUCH{number:02}={}", "x".repeat((8 << 10) - "MUCH00=".len()));
+                    add(&["--env".as_ref(), pair.as_ref()]);
+                }
+                add(&[id.as_ref(), "true".as_ref()]);
+            }
             Call::State { id } => add(&["state".as_ref(), id.as_ref()]),
             Call::Delete { id } => add(&["delete".as_ref(), id.as_ref()]),
             Call::DeleteForce { id } => add(&["delete".as_ref(), "--force".as_ref(), id.as_ref()]),
@@ -136,7 +143,7 @@ mod tests {
         for (call, words) in [
             (Call::Version, "/bin/x --version"),
             (Call::State { id: "c" }, "/bin/x --root /r state c"),
-            (Call::Exec { id: "c" }, "/bin/x --root /r exec c true"),
+            (Call::Exec { id: "c", much: false }, "/bin/x --root /r exec c true"),
             (Call::DeleteForce { id: "c" }, "/bin/x --root /r delete --force c"),
             (
                 Call::Create { bundle, id: "c", pid_file },
