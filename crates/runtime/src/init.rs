@@ -2,8 +2,9 @@
 //!
 //! It shares the plan with the runtime by memory and reports over the sync socket. What goes wrong
 //! before `Ready` is the error of `create`; after it there is only the log and stderr.
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::plan::Plan;
@@ -63,7 +64,7 @@ pub(crate) fn begin(sync: Option<OwnedFd>) -> OwnedFd {
 }
 
 /// Goes on with what is prepared, or tells the runtime why not and ends.
-pub(crate) fn or_exit(prepared: Result<Option<Prepared>>, sync: &OwnedFd) -> Prepared {
+pub(crate) fn or_exit<'a>(prepared: Result<Option<Prepared<'a>>>, sync: &OwnedFd) -> Prepared<'a> {
     match prepared {
         Ok(Some(prepared)) => prepared,
         // The runtime is gone: nobody waits for this process.
@@ -77,11 +78,11 @@ pub(crate) fn or_exit(prepared: Result<Option<Prepared>>, sync: &OwnedFd) -> Pre
 }
 
 /// What is left to do when everything is set up.
-pub(crate) struct Prepared {
+pub(crate) struct Prepared<'a> {
     /// The path of the program in the container.
     pub program: CString,
     /// Its environment.
-    pub env: Vec<CString>,
+    pub env: Vec<Cow<'a, CStr>>,
 }
 
 /// Says that the program could not be executed when nobody waits for that any more, and ends.
@@ -97,7 +98,7 @@ pub(crate) fn fail_late(error: &Error) -> ! {
 }
 
 /// Becomes the program, with the signals that one begins with; returns only an error.
-pub(crate) fn execute(prepared: &Prepared, args: &[CString]) -> Result<Infallible> {
+pub(crate) fn execute(prepared: &Prepared<'_>, args: &[CString]) -> Result<Infallible> {
     signals::init_reset()?;
     let errno = sys::process::execve(&prepared.program, args, &prepared.env);
     let text = format!("exec {}: {}", prepared.program.to_string_lossy(), sys::errno_text(errno));
@@ -130,7 +131,7 @@ fn init_in_namespaces(context: &Context<'_>, sync: &OwnedFd) -> Result<bool> {
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
-fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>> {
+fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<'a>>> {
     let plan = context.plan;
     // The kernel drops what is not held back, so that `kill` could come too early for `create`.
     signals::init_hold()?;
@@ -230,7 +231,12 @@ fn use_terminal(plan: &Plan, root: &sys::root::RootDir, host_fds: OwnedFd, sync:
 }
 
 /// Waits for `start` and becomes the program.
-fn finish(context: &Context<'_>, prepared: &Prepared, sync: &OwnedFd, child: &InChild) -> Result<Infallible> {
+fn finish(
+    context: &Context<'_>,
+    prepared: &Prepared<'_>,
+    sync: &OwnedFd,
+    child: &InChild,
+) -> Result<Infallible> {
     let plan = context.plan;
     if let Some(fifo) = &context.fifo {
         // Others may look into this process for as long as it waits: it has nothing of the host's open.

@@ -51,7 +51,7 @@ pub fn main(context: &mut Context<'_>, _: InChild) -> Infallible {
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
-fn prepare(context: &mut Context<'_>, sync: &OwnedFd) -> Result<Option<Prepared>> {
+fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<'a>>> {
     let plan = context.plan;
     let exec = &context.state.exec;
     affinity::init_before(&plan.process.affinity)?;

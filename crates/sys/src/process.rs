@@ -1,5 +1,5 @@
 //! What a process does to itself at the end of its set-up, and waiting for one.
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use crate::error::{Errno, Named, Result, check};
@@ -131,14 +131,16 @@ pub fn is_inherited(fd: RawFd) -> bool {
 }
 
 /// Replaces the program of this process; returns only the reason why it could not.
-pub fn execve(program: &CStr, args: &[CString], env: &[CString]) -> Errno {
-    let list = |strings: &[CString]| {
-        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
-    };
+pub fn execve(program: &CStr, args: &[impl AsRef<CStr>], env: &[impl AsRef<CStr>]) -> Errno {
     let (argv, envp) = (list(args), list(env));
     // SAFETY: all strings end with a NUL and both lists with a null pointer, and they live through the call.
     let ret = unsafe { libc::syscall(libc::SYS_execve, program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     check(ret).err().unwrap_or(Errno::IO)
+}
+
+/// The strings as the kernel takes them; they must live as long.
+fn list(strings: &[impl AsRef<CStr>]) -> Vec<*const std::ffi::c_char> {
+    strings.iter().map(|s| s.as_ref().as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 /// Ends this process at once: no destructors, no buffers flushed.

@@ -46,10 +46,10 @@ enum FlagsEnd {
 ///
 /// When there is a mistake, `line` holds what came before it.
 pub fn before_command<'a>(
-    words: &'a [OsString],
+    words: &'a [&'a OsStr],
     program: &Command,
     line: &mut Line,
-) -> Result<&'a [OsString], Usage> {
+) -> Result<&'a [&'a OsStr], Usage> {
     let rest = scan(words, &[program], FlagsEnd::AtCommand, line)?;
     if line.command.is_none() && !line.operands.is_empty() {
         line.command = Some(line.operands.remove(0));
@@ -60,7 +60,7 @@ pub fn before_command<'a>(
 /// Sorts the words behind the name of a command, whose `definition` goes before that of the program:
 /// `spec --rootless` takes no value.
 pub fn after_command(
-    words: &[OsString],
+    words: &[&OsStr],
     definition: &Command,
     program: &Command,
     flags_end_at_operand: bool,
@@ -72,11 +72,11 @@ pub fn after_command(
 
 /// Sorts words up to the end of the flags, and gives the words that are left.
 fn scan<'a>(
-    mut words: &'a [OsString],
+    mut words: &'a [&'a OsStr],
     scopes: &[&Command],
     end: FlagsEnd,
     line: &mut Line,
-) -> Result<&'a [OsString], Usage> {
+) -> Result<&'a [&'a OsStr], Usage> {
     while let Some((word, after)) = words.split_first() {
         let bytes = word.as_bytes();
         let ended = end == FlagsEnd::AtOperand && !line.operands.is_empty();
@@ -89,11 +89,11 @@ fn scan<'a>(
             }
             [b'-', _, ..] => words = flag(word, after, scopes, line)?,
             _ if end == FlagsEnd::AtCommand && cli::is_command(word) => {
-                line.command = Some(word.clone());
+                line.command = Some((*word).to_owned());
                 return Ok(after);
             }
             _ => {
-                line.operands.push(word.clone());
+                line.operands.push((*word).to_owned());
                 words = after;
             }
         }
@@ -102,18 +102,18 @@ fn scan<'a>(
 }
 
 /// Takes all words for operands; none is left.
-fn everything<'a>(words: &[OsString], line: &mut Line) -> &'a [OsString] {
-    line.operands.extend_from_slice(words);
+fn everything<'a>(words: &[&OsStr], line: &mut Line) -> &'a [&'a OsStr] {
+    line.operands.extend(words.iter().map(|word| (*word).to_owned()));
     &[]
 }
 
 /// Takes one flag, and its value from `after` if it stands there; gives what is left of `after`.
 fn flag<'a>(
     word: &OsStr,
-    after: &'a [OsString],
+    after: &'a [&'a OsStr],
     scopes: &[&Command],
     line: &mut Line,
-) -> Result<&'a [OsString], Usage> {
+) -> Result<&'a [&'a OsStr], Usage> {
     let bytes = word.as_bytes();
     let bytes = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-")).unwrap_or(bytes);
     let (name, value) = match bytes.iter().position(|&b| b == b'=') {
@@ -133,12 +133,13 @@ fn flag<'a>(
     if arg.get_action().takes_values() {
         let (value, after) = match (value, after.split_first()) {
             (Some(value), _) => (value, after),
-            (None, Some((next, after))) => (next.as_os_str(), after),
+            (None, Some((next, after))) => (*next, after),
             (None, None) => {
                 return Err(Usage(format!("flag needs an argument: {}", word.to_string_lossy())));
             }
         };
         let mut canonical = long(arg);
+        canonical.reserve_exact(1 + value.len());
         canonical.push("=");
         canonical.push(value);
         list.push(canonical);
@@ -189,13 +190,14 @@ mod tests {
     /// Sorts a command line as the program does it.
     fn sort(words: &[OsString], line: &mut Line) -> Result<(), Usage> {
         let program = cli::program();
-        let rest = before_command(words, &program, line)?;
+        let words: Vec<_> = words.iter().map(OsString::as_os_str).collect();
+        let rest = before_command(&words, &program, line)?;
         match line.command.as_deref().and_then(cli::find) {
             Some(entry) if !line.help && !line.version => {
                 after_command(rest, &entry.definition(), &program, entry.flags_end_at_operand, line)
             }
             _ => {
-                line.operands.extend_from_slice(rest);
+                everything(rest, line);
                 Ok(())
             }
         }

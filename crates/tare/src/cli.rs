@@ -33,7 +33,7 @@ pub struct Entry {
     /// Adds its flags and operands to a definition.
     augment: fn(Command) -> Command,
     /// Does its work; the exit status.
-    pub act: fn(&Context, &ArgMatches) -> Result<i32>,
+    pub act: fn(&Context, ArgMatches) -> Result<i32>,
 }
 
 /// How many operands a command takes.
@@ -75,8 +75,9 @@ const fn entry<A: Act>(name: &'static str) -> Entry {
         makes_container: false,
         failure: 1,
         augment: A::augment_args,
-        act: |ctx, matches| {
-            let args = A::from_arg_matches(matches).expect("the matches come from the definition of A");
+        act: |ctx, mut matches| {
+            let args =
+                A::from_arg_matches_mut(&mut matches).expect("the matches come from the definition of A");
             args.act(ctx)
         },
     }

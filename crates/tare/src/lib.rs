@@ -33,12 +33,12 @@ impl From<Error> for Failure {
 }
 
 /// The program, from its arguments to its exit status.
-pub fn main(args: Vec<OsString>) -> u8 {
+pub fn main(args: &[&OsStr]) -> u8 {
     std::panic::set_hook(Box::new(|panic| {
         tell(&Error::new(Kind::System, format!("internal error: {panic}").replace('\n', " ")));
         std::process::exit(1);
     }));
-    let status = match call(&args) {
+    let status = match call(args) {
         Ok(status) => {
             runtime::log::flush();
             status
@@ -66,8 +66,9 @@ fn tell(error: &Error) {
 }
 
 /// Finds out what is asked for, and does it; the exit status.
-fn call(args: &[OsString]) -> Result<i32, Failure> {
-    let (called_as, words) = args.split_first().map_or((OsStr::new(""), args), |(first, rest)| (first, rest));
+fn call(args: &[&OsStr]) -> Result<i32, Failure> {
+    let (called_as, words) =
+        args.split_first().map_or((OsStr::new(""), args), |(first, rest)| (*first, rest));
     let (name, program) = (name(called_as), cli::program());
     let mut line = Line::default();
     let rest = match argv::before_command(words, &program, &mut line) {
@@ -87,8 +88,8 @@ fn call(args: &[OsString]) -> Result<i32, Failure> {
     }
     let Some(entry) = topic.as_deref().and_then(cli::find) else {
         start_log(program, &line)?;
-        let topic = if topic.as_deref().is_some_and(cli::is_help) { rest.first() } else { topic.as_ref() };
-        return help::show(name, topic.map(OsString::as_os_str));
+        let is_help = topic.as_deref().is_some_and(cli::is_help);
+        return help::show(name, if is_help { rest.first().copied() } else { topic.as_deref() });
     };
 
     // Before anything else is done: a program that is not sealed yet starts again from its beginning.
@@ -107,20 +108,20 @@ fn call(args: &[OsString]) -> Result<i32, Failure> {
         return Err(help::miscounted(name, entry, format!("{}: {miscount}", called_as.to_string_lossy())));
     }
     let matches =
-        matches(definition, &line.flags, &line.operands).map_err(|error| misused(help::fault(&error)))?;
+        matches(definition, line.flags, line.operands).map_err(|error| misused(help::fault(&error)))?;
     let failed = |error| Failure { error, status: entry.failure };
     sealed.map_err(|error| error.context(format_args!("{name} {} failed", entry.name))).map_err(failed)?;
-    (entry.act)(&ctx, &matches).map_err(failed)
+    (entry.act)(&ctx, matches).map_err(failed)
 }
 
 /// What clap makes of a sorted command line.
 fn matches(
     definition: Command,
-    flags: &[OsString],
-    operands: &[OsString],
+    flags: Vec<OsString>,
+    operands: Vec<OsString>,
 ) -> Result<ArgMatches, clap::Error> {
     let end = [OsString::from("--")];
-    definition.no_binary_name(true).try_get_matches_from(flags.iter().chain(&end).chain(operands))
+    definition.no_binary_name(true).try_get_matches_from(flags.into_iter().chain(end).chain(operands))
 }
 
 /// The name that messages begin with: engines look for runc's when they call it so.
@@ -133,8 +134,10 @@ fn name(called_as: &OsStr) -> &'static str {
 
 /// Reads the global flags, and starts logging as they want it.
 fn start_log(program: Command, line: &Line) -> Result<Globals, Error> {
-    let matches = matches(program, &line.globals, &[]).expect("global flags take any text");
-    let globals = Globals::from_arg_matches(&matches).expect("the matches come from the same definition");
+    let matches = matches(program, line.globals.clone(), Vec::new());
+    let mut matches = matches.expect("global flags take any text");
+    let globals =
+        Globals::from_arg_matches_mut(&mut matches).expect("the matches come from the same definition");
     let given = |flag: &Option<OsString>| flag.clone().filter(|value| !value.is_empty());
     let format = match given(&globals.log_format) {
         None => Format::Text,

@@ -6,7 +6,7 @@
 //! is mounted nowhere, or else a sealed copy in memory. The second start finds out by looking at its own
 //! file that this has happened; it is told nothing, so nothing can be left behind or be forged.
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,7 +23,7 @@ const OVERLAY: u64 = 0x794c_7630;
 
 /// Returns when the program runs from a file that a container can't write to; else starts it again, with
 /// the same arguments, from one.
-pub fn seal(args: &[OsString]) -> Result<()> {
+pub fn seal(args: &[&OsStr]) -> Result<()> {
     let own = exe::open_own()?;
     if is_safe(own.as_fd())? {
         return restore_name(args);
@@ -76,7 +76,7 @@ fn copy(own: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// Starts the program again from the file `program`.
-fn start_again(program: BorrowedFd<'_>, args: &[OsString]) -> Result<Infallible> {
+fn start_again(program: BorrowedFd<'_>, args: &[&OsStr]) -> Result<Infallible> {
     // What the next start would not take for safe would make it try the same again, for ever.
     if !is_safe(program)? {
         return Err(Error::new(Kind::System, format!("{} can be written to", exe::path(program)?.display())));
@@ -87,7 +87,7 @@ fn start_again(program: BorrowedFd<'_>, args: &[OsString]) -> Result<Infallible>
 }
 
 /// Gives the process the name that it had before it was started again, which the kernel took from the file.
-fn restore_name(args: &[OsString]) -> Result<()> {
+fn restore_name(args: &[&OsStr]) -> Result<()> {
     let name = args.first().and_then(|called_as| Path::new(called_as).file_name()).unwrap_or_default();
     match CString::new(name.as_bytes()) {
         Ok(name) if !name.is_empty() => Ok(exe::set_process_name(&name)?),

@@ -55,7 +55,7 @@ pub struct ExecOptions {
 }
 
 /// `exec`: returns the exit status for the caller to end with (0 when detached).
-pub fn exec(ctx: &Context, id: &str, options: &ExecOptions) -> Result<i32> {
+pub fn exec(ctx: &Context, id: &str, mut options: ExecOptions) -> Result<i32> {
     let entry = store::open(&ctx.root, id)?;
     let state = entry.load()?;
     let refuse = |text: &str| Err(Error::new(Kind::State, text));
@@ -70,7 +70,7 @@ pub fn exec(ctx: &Context, id: &str, options: &ExecOptions) -> Result<i32> {
     let pid_file = options.pid_file.as_ref().map(absolute).transpose()?;
     let console_socket = options.console_socket.as_ref().map(absolute).transpose()?;
     let pidfd_socket = options.pidfd_socket.as_ref().map(absolute).transpose()?;
-    let mut plan = plan(ctx, &state, options, console_socket.as_deref())?;
+    let mut plan = plan(ctx, &state, &mut options, console_socket.as_deref())?;
     let handles = Handles { pid_file: pid_file.as_deref(), pidfd_socket: pidfd_socket.as_deref() };
     if options.detach {
         return host_exec::start(&plan, &state, init, handles).map(|_| 0);
@@ -89,7 +89,7 @@ pub fn exec(ctx: &Context, id: &str, options: &ExecOptions) -> Result<i32> {
 }
 
 /// Decides everything.
-fn plan(ctx: &Context, state: &State, options: &ExecOptions, console: Option<&Path>) -> Result<Plan> {
+fn plan(ctx: &Context, state: &State, options: &mut ExecOptions, console: Option<&Path>) -> Result<Plan> {
     let raw = raw_process(state, options)?;
     let mut faults = Faults::default();
     let process = plan_process(&raw, facts::last_capability(), &mut faults);
@@ -108,7 +108,7 @@ fn plan(ctx: &Context, state: &State, options: &ExecOptions, console: Option<&Pa
 }
 
 /// The `process` to run: that of `--process`, or that of the bundle with what the flags change of it.
-fn raw_process(state: &State, options: &ExecOptions) -> Result<oci::Process> {
+fn raw_process(state: &State, options: &mut ExecOptions) -> Result<oci::Process> {
     if let Some(path) = &options.process {
         let data = sys::file::read(path)?;
         let process = oci::from_json::<oci::Process>(&data)
@@ -124,9 +124,10 @@ fn raw_process(state: &State, options: &ExecOptions) -> Result<oci::Process> {
     if options.args.is_empty() {
         return Err(Error::new(Kind::Invalid, "exec args cannot be empty"));
     }
-    process.args.clone_from(&options.args);
+    // Moved, as they may be large.
+    process.args = std::mem::take(&mut options.args);
     process.terminal = options.tty;
-    process.env.extend(options.env.iter().cloned());
+    process.env.append(&mut options.env);
     if let Some(cwd) = options.cwd.as_ref().filter(|cwd| !cwd.is_empty()) {
         process.cwd.clone_from(cwd);
     }

@@ -99,7 +99,7 @@ pub enum DefaultEnv<'a> {
     /// That of the caller of the runtime.
     Inherit,
     /// These variables and no others.
-    Only(&'a [std::ffi::CString]),
+    Only(&'a [std::borrow::Cow<'a, std::ffi::CStr>]),
 }
 
 /// Runs the hooks of a stage one after the other, each with the state of the container on its

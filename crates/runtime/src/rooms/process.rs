@@ -1,6 +1,7 @@
 //! `process.args`, `process.env`, `process.cwd`: what is executed, where, and with which environment.
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -123,11 +124,11 @@ pub fn init_verify_cwd() -> Result<()> {
 }
 
 /// The environment with HOME from the container's `/etc/passwd`.
-pub fn init_env(plan: &Plan, uid: u32) -> Vec<CString> {
-    let mut env = plan.env.clone();
+pub fn init_env(plan: &Plan, uid: u32) -> Vec<Cow<'_, CStr>> {
+    let mut env: Vec<_> = plan.env.iter().map(|pair| Cow::Borrowed(pair.as_c_str())).collect();
     if plan.wants_home {
         let home = home_of(uid).unwrap_or_else(|| "/".to_owned());
-        env.extend(CString::new(format!("HOME={home}")));
+        env.extend(CString::new(format!("HOME={home}")).map(Cow::Owned));
     }
     env
 }

@@ -17,7 +17,12 @@ const FILES: usize = 6;
 const SHOWN: usize = 200;
 
 /// What is behind the error of execve, as far as it can be seen.
-pub fn init_explain(program: &CStr, args: &[CString], env: &[CString], errno: Errno) -> Option<String> {
+pub fn init_explain(
+    program: &CStr,
+    args: &[CString],
+    env: &[impl AsRef<CStr>],
+    errno: Errno,
+) -> Option<String> {
     match errno {
         Errno::TOOBIG => Some(sizes(args, env)),
         Errno::TXTBSY => Some("it, or its interpreter, is open for writing".to_owned()),
@@ -67,11 +72,13 @@ pub fn init_refusal(path: &Path) -> Option<String> {
 }
 
 /// How much there was to hand over, and the longest piece of it.
-fn sizes(args: &[CString], env: &[CString]) -> String {
-    let length = |text: &CString| text.as_bytes_with_nul().len();
-    let all: usize = args.iter().chain(env).map(length).sum();
+fn sizes(args: &[CString], env: &[impl AsRef<CStr>]) -> String {
+    let length = |text: &CStr| text.count_bytes() + 1;
+    let all: usize = args.iter().map(|arg| length(arg)).sum::<usize>()
+        + env.iter().map(|pair| length(pair.as_ref())).sum::<usize>();
     let args = args.iter().enumerate().map(|(index, arg)| (length(arg), format!("argument {index}")));
     let env = env.iter().map(|pair| {
+        let pair = pair.as_ref();
         let name = pair.to_bytes().split(|&b| b == b'=').next().unwrap_or_default();
         (length(pair), format!("variable {}", shown(name)))
     });
@@ -171,8 +178,8 @@ mod tests {
     #[test]
     fn what_says_nothing_more_is_not_explained() {
         for errno in [Errno::PERM, Errno::NOMEM, Errno::FAULT] {
-            assert_eq!(init_explain(c"/", &[], &[], errno), None);
+            assert_eq!(init_explain(c"/", &[], &[c""; 0], errno), None);
         }
-        assert_eq!(init_explain(c"/", &[], &[], Errno::ACCESS).as_deref(), Some("it is a directory"));
+        assert_eq!(init_explain(c"/", &[], &[c""; 0], Errno::ACCESS).as_deref(), Some("it is a directory"));
     }
 }

@@ -95,6 +95,6 @@ impl Act for Exec {
             cgroup: self.cgroup,
             ignore_paused: self.ignore_paused,
         };
-        ops::exec(ctx, &self.id, &options).map_err(|error| error.context("exec failed"))
+        ops::exec(ctx, &self.id, options).map_err(|error| error.context("exec failed"))
     }
 }

@@ -75,7 +75,8 @@ pub fn path(value: Option<OsString>) -> Option<PathBuf> {
 
 /// An operand as text: no id and no signal has bytes that are not UTF-8, so what stands for them is refused later.
 fn lossy() -> impl TypedValueParser<Value = String> {
-    OsStringValueParser::new().map(|value| value.to_string_lossy().into_owned())
+    OsStringValueParser::new()
+        .map(|value| value.into_string().unwrap_or_else(|value| value.to_string_lossy().into_owned()))
 }
 
 /// A number of file descriptors.
