@@ -11,6 +11,7 @@ use crate::harness::bundle::{mount, push, set_namespace};
 use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Skip, Value, attacker, eventually, json, tests};
 use crate::process::write_executable;
+use crate::user_namespaces::{give, maps};
 
 tests![
     cve_2016_9962_processes_look_at_the_one_that_comes,
@@ -21,9 +22,12 @@ tests![
     cve_2024_21626_working_directory_is_a_link_to_one,
 ];
 
-/// A container whose first process is the attacker, as `uid` with the capabilities `caps`, which the
-/// processes of `exec` have as well.
-fn attacked<'l>(lab: &'l Lab, runtime: &Path, uid: u32, caps: &[String]) -> Container<'l> {
+/// A change of the config.
+type Edit<'a> = &'a dyn Fn(&mut Value);
+
+/// A container whose first process is the attacker, with the capabilities `caps`, which the processes of
+/// `exec` have as well.
+fn attacked<'l>(lab: &'l Lab, runtime: &Path, caps: &[String], edit: Edit<'_>) -> Container<'l> {
     let out = lab.dir.join("out");
     fs::remove_dir_all(&out).ok();
     fs::create_dir(&out).unwrap();
@@ -35,12 +39,13 @@ fn attacked<'l>(lab: &'l Lab, runtime: &Path, uid: u32, caps: &[String]) -> Cont
         let own = std::env::current_exe().unwrap();
         mount(v, "/attacker", "bind", own.to_str().unwrap(), &["bind", "ro"]);
         mount(v, "/out", "bind", out.to_str().unwrap(), &["bind"]);
-        v["process"]["user"] = json!({"uid": uid, "gid": uid});
         for set in ["bounding", "effective", "permitted"] {
             v["process"]["capabilities"][set] = json!(caps);
         }
         push(&mut v["process"]["env"], json!(format!("{}={}", attacker::VARIABLE, lab.dir.display())));
+        edit(v);
     });
+    give(&c.rootfs(""));
     c.up();
     eventually("the attacker", || out.join("ready").exists().then_some(()));
     c
@@ -68,8 +73,9 @@ const USUAL: [&str; 14] = [
 /// to its own root.
 const EXCLUDED: [&str; 4] = ["CAP_SYS_PTRACE", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE"];
 
-/// As root with what engines give, as root with everything but the capabilities to do just this, and as a
-/// user, whose capabilities the process of `exec` does not exceed either in the end.
+/// As root with what engines give, as root with everything but the capabilities to do just this, as a
+/// user, whose capabilities the process of `exec` does not exceed either in the end, and as the root of a
+/// user namespace, who has every capability in there.
 fn cve_2016_9962_processes_look_at_the_one_that_comes(lab: &Lab) -> Outcome {
     // A copy, so that a hole does no harm.
     let copy = lab.dir.join("runtime");
@@ -77,12 +83,18 @@ fn cve_2016_9962_processes_look_at_the_one_that_comes(lab: &Lab) -> Outcome {
     let original = fs::read(&copy).unwrap();
     lab.file("host-marker", "host");
     let features: Value = serde_json::from_str(lab.call(&["features"]).ok()).unwrap();
-    let all =
-        features["linux"]["capabilities"].as_array().unwrap().iter().map(|c| c.as_str().unwrap().to_owned());
-    let all_others = all.filter(|name| !EXCLUDED.contains(&name.as_str())).collect::<Vec<_>>();
-    let usual = USUAL.map(str::to_owned);
-    for (uid, caps) in [(0, &usual[..]), (0, &all_others[..]), (1000, &[])] {
-        let c = attacked(lab, &copy, uid, caps);
+    let names = features["linux"]["capabilities"].as_array().unwrap().iter();
+    let all: Vec<_> = names.map(|name| name.as_str().unwrap().to_owned()).collect();
+    let others: Vec<_> = all.iter().filter(|name| !EXCLUDED.contains(&name.as_str())).cloned().collect();
+    let user = |v: &mut Value| v["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    let attackers: [(&str, &[String], Edit<'_>); 4] = [
+        ("root", &USUAL.map(str::to_owned), &|_| ()),
+        ("root with nearly everything", &others, &|_| ()),
+        ("a user", &[], &user),
+        ("root of a user namespace", &all, &maps),
+    ];
+    for (who, caps, edit) in attackers {
+        let c = attacked(lab, &copy, caps, edit);
         let lines = |name: &str| fs::read_to_string(lab.dir.join("out").join(name)).unwrap_or_default();
         let attack = |calls: u32| {
             for _ in 0..calls {
@@ -99,15 +111,11 @@ fn cve_2016_9962_processes_look_at_the_one_that_comes(lab: &Lab) -> Outcome {
             seen.then_some(())
         });
         if lab.settings.stress {
-            println!(
-                "{calls} calls as {uid} with {} capabilities: {} looks",
-                caps.len(),
-                lines("seen").lines().count()
-            );
+            println!("{calls} calls, attacked by {who}: {} looks", lines("seen").lines().count());
         }
         let leaks = lines("leaks");
         let leaks: BTreeSet<_> = leaks.lines().collect();
-        assert!(leaks.is_empty(), "opened as {uid} with {} capabilities: {leaks:?}", caps.len());
+        assert!(leaks.is_empty(), "opened by {who}: {leaks:?}");
         c.delete(&["--force"]).ok();
         lab.transcript.borrow_mut().clear();
     }
@@ -118,7 +126,7 @@ fn cve_2016_9962_processes_look_at_the_one_that_comes(lab: &Lab) -> Outcome {
 /// Another container of the pod: its first process appears in there as well.
 fn cve_2016_9962_processes_look_at_a_container_that_joins(lab: &Lab) -> Outcome {
     lab.file("host-marker", "host");
-    let hostile = attacked(lab, &lab.tare.program, 0, &USUAL.map(str::to_owned));
+    let hostile = attacked(lab, &lab.tare.program, &USUAL.map(str::to_owned), &|_| ());
     let mut c = lab.container(&[attacker::PROGRAM, "2000"]);
     let namespace = format!("/proc/{}/ns/pid", hostile.pid());
     c.edit(|v| {

@@ -209,9 +209,9 @@ fn grandchildren_hold_nobody_up(lab: &Lab) -> Outcome {
 
 /// A loop that finds something ready each time, and never gets rid of it, would show here.
 fn who_waits_does_nothing(lab: &Lab) -> Outcome {
-    let begin = |stdin: Option<Stdio>, tty: bool, script: &str| {
+    let begin = |way: Way, stdin: Option<Stdio>, tty: bool, script: &str| {
         let script = format!("{script}; : > /tmp/ready; exec sleep 1000");
-        let (c, command) = Way::Exec.call(lab, tty, &["sh", "-c", &script]);
+        let (c, command) = way.call(lab, tty, &["sh", "-c", &script]);
         let terminal = Terminal::open();
         let child = terminal.spawn_with(lab, &command, |call| {
             stdin.map(|stdin| call.stdin(stdin));
@@ -221,15 +221,17 @@ fn who_waits_does_nothing(lab: &Lab) -> Outcome {
     };
     fs::write(lab.dir.join("long"), [b'x'; 1 << 20]).unwrap();
     let long = || Some(File::open(lab.dir.join("long")).unwrap().into());
-    let plain = begin(None, true, ":");
-    let streams = begin(Some(Stdio::null()), false, ":");
-    let ended = begin(Some(Stdio::null()), true, ":");
-    let unread = begin(long(), true, "stty raw -echo");
-    let full = begin(None, true, "trap '' HUP; yes & :");
-    let closed = begin(None, true, "trap '' HUP; exec <&- >&- 2>&-");
-    let mut gone = begin(None, true, "trap '' HUP");
+    let run = begin(Way::Run, None, true, ":");
+    let plain = begin(Way::Exec, None, true, ":");
+    let streams = begin(Way::Exec, Some(Stdio::null()), false, ":");
+    let ended = begin(Way::Exec, Some(Stdio::null()), true, ":");
+    let unread = begin(Way::Exec, long(), true, "stty raw -echo");
+    let full = begin(Way::Exec, None, true, "trap '' HUP; yes & :");
+    let closed = begin(Way::Exec, None, true, "trap '' HUP; exec <&- >&- 2>&-");
+    let mut gone = begin(Way::Exec, None, true, "trap '' HUP");
     gone.1 = Terminal::open();
     idle(&[
+        ("nothing happens in run", &run.2),
         ("nothing happens", &plain.2),
         ("without a terminal", &streams.2),
         ("the input has ended", &ended.2),
@@ -238,7 +240,7 @@ fn who_waits_does_nothing(lab: &Lab) -> Outcome {
         ("nobody has the container's terminal open", &closed.2),
         ("the caller's terminal is gone", &gone.2),
     ]);
-    for (_c, _terminal, mut child) in [plain, streams, ended, unread, full, closed, gone] {
+    for (_c, _terminal, mut child) in [run, plain, streams, ended, unread, full, closed, gone] {
         child.kill().unwrap();
         child.wait().unwrap();
     }

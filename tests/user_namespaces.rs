@@ -40,15 +40,16 @@ fn mapped<'l>(lab: &'l Lab<'l>, args: &[&str]) -> Container<'l> {
 
 const FIRST: u32 = 100_000;
 
-fn maps(v: &mut Value) {
+/// A user namespace in which root is [`FIRST`] on the host.
+pub fn maps(v: &mut Value) {
     set_namespace(v, "user", None);
     let map = json!([{"containerID": 0, "hostID": FIRST, "size": 65536}]);
     v["linux"]["uidMappings"] = map.clone();
     v["linux"]["gidMappings"] = map;
 }
 
-/// Hands a tree over. Symlinks stay whose they are, and so does the busybox that all tests share.
-fn give(dir: &Path) {
+/// Hands a tree over to that root. Symlinks stay whose they are, and so does the busybox that all tests share.
+pub fn give(dir: &Path) {
     chown(dir, Some(FIRST), Some(FIRST)).unwrap();
     for entry in fs::read_dir(dir).unwrap().flatten() {
         if entry.file_type().unwrap().is_dir() {
