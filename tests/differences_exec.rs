@@ -1,7 +1,7 @@
 //! The rows of the table in `differences.rs` that are about `exec`.
 
 use crate::differences::{Difference, after};
-use crate::harness::{Lab, Runtime};
+use crate::harness::{Lab, Runtime, json};
 
 /// The first line on stderr of `exec FLAGS ID true`.
 fn exec_err(lab: &Lab, runtime: &Runtime, flags: &[&str]) -> String {
@@ -14,6 +14,21 @@ fn exec_err(lab: &Lab, runtime: &Runtime, flags: &[&str]) -> String {
 }
 
 pub const ROWS: &[Difference] = &[
+    Difference {
+        what: "`oomScoreAdj` in the file of `exec --process`",
+        runc: "0",
+        tare: "321",
+        why: "It holds for that process, as all of the file. Without it the process has the container's.",
+        probe: |lab, runtime| {
+            let c = lab.container_of(runtime, &["sleep", "100"]);
+            c.up();
+            let mut process = c.config["process"].clone();
+            process["args"] = json!(["cat", "/proc/self/oom_score_adj"]);
+            process["oomScoreAdj"] = json!(321);
+            let file = lab.file("process.json", &process.to_string());
+            lab.call_of(runtime, &["exec", "--process", &file, &c.id]).out.trim_end().to_owned()
+        },
+    },
     Difference {
         what: "umask of `exec`",
         runc: "0077",
@@ -55,7 +70,7 @@ pub const ROWS: &[Difference] = &[
     },
     Difference {
         what: "`exec --cgroup` that is not there",
-        runc: "exec failed: unable to start container process: …cgroup.procs: no such file or directory",
+        runc: "exec failed: unable to start container process: …/nope…: no such file or directory",
         tare: "exec failed: unable to start container process: open …/nope: no such file or directory",
         why: "The directory is named; no process is made for it.",
         probe: |lab, runtime| exec_err(lab, runtime, &["--cgroup", "nope"]),

@@ -186,10 +186,12 @@ fn to_file(lab: &Lab, mut call: Command) -> String {
 /// Takes out what is another in every container.
 fn normal(line: &str, c: &Container) -> String {
     let line = line.replace(c.bundle.to_str().unwrap(), "BUNDLE").replace(&c.id, "ID");
-    // `differences.rs` has these three.
+    // `differences.rs` has these.
     let masked = line.contains("nr_inodes=") || line.ends_with(" - tmpfs tmpfs ro");
     let cgroup = line.starts_with("mount: / /sys/fs/cgroup ") && line.contains(" tmpfs ");
-    let line = line.replace(" - cgroup systemd rw", " - cgroup cgroup rw");
+    let line = line
+        .replace(" - cgroup systemd rw", " - cgroup cgroup rw")
+        .replace(" - cgroup2 cgroup2 rw", " - cgroup2 cgroup rw");
     if masked || cgroup {
         return String::new();
     }
