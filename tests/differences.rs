@@ -6,12 +6,12 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::descriptors::{listed_by_run, owner_after_run};
-use crate::differences_exec;
 use crate::golden::matches;
 use crate::harness::bundle::{mount, push, without_namespace};
 use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Runtime, Value, eventually, json, settings, tests};
 use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
+use crate::{differences_exec, differences_fields};
 
 tests![we_still_differ, runc_still_differs, document_is_this_table];
 
@@ -165,7 +165,7 @@ const DIFFERENCES: &[Difference] = &[
         runc: "",
         tare: "tare run failed: linux.seccomp is not supported yet",
         why: "`linux.seccomp`, `process.apparmorProfile`, `process.selinuxLabel`, `linux.intelRdt`, \
-              `linux.netDevices`, idmapped mounts, and `blockIO`, `network` and `rdma` of `linux.resources` are refused \
+              idmapped mounts, and `blockIO`, `network` and `rdma` of `linux.resources` are refused \
               by name: what protects or limits is never left out in silence.",
         probe: |lab, runtime| {
             stderr_of(lab, runtime, |c| {
@@ -548,7 +548,7 @@ const DIFFERENCES: &[Difference] = &[
 
 /// The table.
 fn rows() -> impl Iterator<Item = &'static Difference> {
-    DIFFERENCES.iter().chain(differences_exec::ROWS)
+    DIFFERENCES.iter().chain(differences_exec::ROWS).chain(differences_fields::ROWS)
 }
 
 /// Probes one side of every row.

@@ -17,6 +17,7 @@ mod descriptors;
 mod devices;
 mod differences;
 mod differences_exec;
+mod differences_fields;
 mod exec;
 mod exec_attacks;
 mod exec_errors;
@@ -34,6 +35,7 @@ mod kill;
 mod list;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod notify;
 mod parent;
 mod process;
@@ -79,6 +81,7 @@ fn main() -> std::process::ExitCode {
         list::TESTS,
         mounts::TESTS,
         namespaces::TESTS,
+        net_devices::TESTS,
         notify::TESTS,
         parent::TESTS,
         process::TESTS,

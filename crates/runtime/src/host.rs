@@ -8,7 +8,7 @@ use crate::init::{self, Context};
 use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::{
-    cgroup as cgroup_room, mappings, namespaces, notify, oom, pid_file, rlimits, terminal, trees,
+    cgroup as cgroup_room, mappings, namespaces, net_devices, notify, oom, pid_file, rlimits, terminal, trees,
 };
 use crate::spawn;
 use crate::status;
@@ -112,13 +112,16 @@ pub fn make(
     // Only init has its end of the socket now, so that its death is noticed.
     drop(context);
     let mut made = Made { child, terminal: None, notify, sync };
+    let mut moved = None;
     let done = privilege(plan, made.child.pid)
-        .and_then(|()| talk(plan, &mut made, console.as_ref()))
+        .and_then(|()| talk(plan, &mut made, console.as_ref(), &mut moved))
         .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
         .and_then(|()| sync::tell_init(&made.sync, begin.word()));
     match done {
         Ok(()) => Ok(made),
         Err(error) => {
+            // While their namespace is there: those that are virtual would end with it.
+            moved.into_iter().for_each(net_devices::host_return);
             kill(&made.child);
             Err(error)
         }
@@ -134,8 +137,14 @@ fn privilege(plan: &Plan, pid: i32) -> Result<()> {
     Ok(())
 }
 
-/// Listens to init until it is ready, and does for it what only the runtime can do.
-fn talk(plan: &Plan, made: &mut Made, console: Option<&OwnedFd>) -> Result<()> {
+/// Listens to init until it is ready, and does for it what only the runtime can do. What would be lost with a
+/// container that is not made is in `moved`.
+fn talk(
+    plan: &Plan,
+    made: &mut Made,
+    console: Option<&OwnedFd>,
+    moved: &mut Option<net_devices::Moved>,
+) -> Result<()> {
     loop {
         match sync::hear_init(&made.sync)? {
             Some(FromInit::Console(master)) => match console {
@@ -154,6 +163,11 @@ fn talk(plan: &Plan, made: &mut Made, console: Option<&OwnedFd>) -> Result<()> {
                 let pid = made.child.pid;
                 mappings::host_write(&plan.mappings, pid).map_err(start_failed)?;
                 sync::tell_init(&made.sync, ToInit::Mapped)?;
+            }
+            Some(FromInit::NeedDevices(socket)) => {
+                let pid = made.child.pid;
+                *moved = Some(net_devices::host_move(&plan.net_devices, socket, pid).map_err(start_failed)?);
+                sync::tell_init(&made.sync, ToInit::DevicesMoved)?;
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(init_failed(error)),

@@ -12,8 +12,8 @@ use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::namespaces::{self, Joins};
 use crate::rooms::trees::Trees;
 use crate::rooms::{
-    affinity, cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, personality, privileges,
-    process, program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
+    affinity, cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, net_devices, personality,
+    privileges, process, program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
 };
 use crate::spawn::Spawn;
 use crate::sync::{self, FromInit, ToInit};
@@ -127,7 +127,16 @@ fn init_in_namespaces(context: &Context<'_>, sync: &OwnedFd) -> Result<bool> {
     if spawn.unshare != 0 {
         sys::ns::unshare(spawn.unshare)?;
     }
-    Ok(true)
+    init_receive_devices(plan, sync)
+}
+
+/// Waits for the network devices; false when the runtime has gone away meanwhile.
+fn init_receive_devices(plan: &Plan, sync: &OwnedFd) -> Result<bool> {
+    if plan.net_devices.is_empty() {
+        return Ok(true);
+    }
+    sync::tell_runtime(sync, &FromInit::NeedDevices(net_devices::init_open()?))?;
+    Ok(hear(sync)? == Some(ToInit::DevicesMoved))
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.

@@ -10,7 +10,8 @@ use crate::faults::Faults;
 use crate::ops::CreateOptions;
 use crate::rooms::{
     affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
-    notify, oom, personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal, time, uts,
+    net_devices, notify, oom, personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal,
+    time, uts,
 };
 use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
@@ -40,6 +41,8 @@ pub struct Plan {
     pub mounts: mounts::Plan,
     /// `linux.devices`.
     pub devices: devices::Plan,
+    /// `linux.netDevices`.
+    pub net_devices: net_devices::Plan,
     /// `linux.maskedPaths`, `linux.readonlyPaths`.
     pub mask: mask::Plan,
     /// `linux.sysctl`.
@@ -119,10 +122,9 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
     let place = root.as_ref().map_or_else(PathBuf::new, |root| rootfs::place(&root.path, bundle));
     let outside = Outside { mounts, user, root: &place };
     let linux = plan_linux(linux.as_ref().unwrap_or(&without), &outside, inputs, facts, &mut faults)?;
-    let propagation = &linux.rootfs_propagation;
     let rootfs = rootfs::plan(
         root.as_ref(),
-        propagation,
+        &linux.rootfs_propagation,
         bundle,
         options.no_pivot,
         &linux.namespaces.mount,
@@ -151,6 +153,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         time: linux.time,
         mounts: linux.mounts,
         devices: linux.devices,
+        net_devices: linux.net_devices,
         mask: linux.mask,
         sysctl: linux.sysctl,
         cgroup: linux.cgroup,
@@ -249,6 +252,7 @@ struct LinuxPlan {
     time: time::Plan,
     mounts: mounts::Plan,
     devices: devices::Plan,
+    net_devices: net_devices::Plan,
     mask: mask::Plan,
     sysctl: sysctl::Plan,
     cgroup: cgroup::Plan,
@@ -293,7 +297,6 @@ fn plan_linux(
         time_offsets,
     } = raw;
     for (at, present) in [
-        ("linux.netDevices", !net_devices.is_empty()),
         ("linux.seccomp", seccomp.is_some()),
         ("linux.mountLabel", !mount_label.is_empty()),
         ("linux.intelRdt", intel_rdt.is_some()),
@@ -313,6 +316,7 @@ fn plan_linux(
     Ok(LinuxPlan {
         time: time::plan(&namespaces.time, time_offsets, faults),
         devices: devices::plan(devices, mounts::brings_dev(&mounts), faults),
+        net_devices: net_devices::plan(net_devices, &namespaces.network, other, facts.caller, faults),
         mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, faults),
         sysctl: sysctl::plan(sysctl, &namespaces, other, faults),
         memory_policy: memory_policy::plan(memory_policy.as_ref(), faults),

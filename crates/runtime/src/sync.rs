@@ -13,6 +13,8 @@ pub enum FromInit {
     Cloned(i32),
     /// It is in a new user namespace and waits for its ids.
     NeedMaps,
+    /// It is in its network namespace, speaks of that by this socket, and waits for its devices.
+    NeedDevices(OwnedFd),
     /// The master of the container's terminal.
     Console(OwnedFd),
     /// Mounts and devices are in place: `prestart` and `createRuntime` hooks may run.
@@ -28,6 +30,8 @@ pub enum FromInit {
 pub enum ToInit {
     /// The id maps are written.
     Mapped,
+    /// The network devices are there.
+    DevicesMoved,
     /// The hooks have run.
     HooksDone,
     /// The state is stored: wait for the word of `start` on the fifo.
@@ -45,6 +49,7 @@ const READY: u8 = 3;
 const FAILED: u8 = 4;
 const CLONED: u8 = 5;
 const NEED_MAPS: u8 = 6;
+const NEED_DEVICES: u8 = 7;
 
 const KINDS: [Kind; 7] =
     [Kind::NotFound, Kind::Exists, Kind::State, Kind::Invalid, Kind::Unsupported, Kind::System, Kind::Exec];
@@ -58,6 +63,7 @@ pub fn tell_runtime(socket: &OwnedFd, message: &FromInit) -> Result<()> {
             sys::sock::send(socket, &[CLONED, a, b, c, d], None)?;
         }
         FromInit::NeedMaps => sys::sock::send(socket, &[NEED_MAPS], None)?,
+        FromInit::NeedDevices(fd) => sys::sock::send(socket, &[NEED_DEVICES], Some(fd.as_fd()))?,
         FromInit::Console(fd) => sys::sock::send(socket, &[CONSOLE], Some(fd.as_fd()))?,
         FromInit::RootfsReady => sys::sock::send(socket, &[ROOTFS_READY], None)?,
         FromInit::Ready => sys::sock::send(socket, &[READY], None)?,
@@ -75,6 +81,7 @@ pub fn hear_init(socket: &OwnedFd) -> Result<Option<FromInit>> {
         (None, _) => return Ok(None),
         (Some((&CLONED, &[a, b, c, d])), _) => FromInit::Cloned(i32::from_ne_bytes([a, b, c, d])),
         (Some((&NEED_MAPS, _)), _) => FromInit::NeedMaps,
+        (Some((&NEED_DEVICES, _)), Some(fd)) => FromInit::NeedDevices(fd),
         (Some((&CONSOLE, _)), Some(fd)) => FromInit::Console(fd),
         (Some((&ROOTFS_READY, _)), _) => FromInit::RootfsReady,
         (Some((&READY, _)), _) => FromInit::Ready,
@@ -90,6 +97,7 @@ pub fn tell_init(socket: &OwnedFd, message: ToInit) -> Result<()> {
         ToInit::WaitForStart => 2,
         ToInit::Start => 3,
         ToInit::Mapped => 4,
+        ToInit::DevicesMoved => 5,
     };
     Ok(sys::sock::send(socket.as_fd(), &[tag], None)?)
 }
@@ -104,6 +112,7 @@ pub fn hear_runtime(socket: &OwnedFd) -> Result<Option<ToInit>> {
         (_, [2]) => Ok(Some(ToInit::WaitForStart)),
         (_, [3]) => Ok(Some(ToInit::Start)),
         (_, [4]) => Ok(Some(ToInit::Mapped)),
+        (_, [5]) => Ok(Some(ToInit::DevicesMoved)),
         (_, [tag]) => Err(unknown("the runtime", tag)),
     }
 }
@@ -145,7 +154,9 @@ mod tests {
         tell_runtime(&init, &FromInit::Failed(error.clone())).expect("sent");
         let Ok(Some(FromInit::Failed(got))) = hear_init(&host) else { panic!("not an error") };
         assert_eq!((got.kind, got.text, got.hints), (error.kind, error.text, error.hints));
-        for message in [ToInit::Mapped, ToInit::HooksDone, ToInit::WaitForStart, ToInit::Start] {
+        for message in
+            [ToInit::Mapped, ToInit::DevicesMoved, ToInit::HooksDone, ToInit::WaitForStart, ToInit::Start]
+        {
             tell_init(&host, message).expect("sent");
             assert_eq!(hear_runtime(&init).expect("received"), Some(message));
         }

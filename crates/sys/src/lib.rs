@@ -14,6 +14,7 @@ pub mod exe;
 pub mod file;
 mod ioctl;
 pub mod mount;
+pub mod netlink;
 pub mod ns;
 pub mod process;
 pub mod root;

@@ -45,7 +45,7 @@ fn linux() -> Linux {
         intel_rdt: Some(IntelRdt { enabled: no, schemata: no, monitoring: no }),
         memory_policy: Some(MemoryPolicy { modes, flags }),
         mount_extensions: Some(MountExtensions { idmap: Some(Idmap { enabled: no }) }),
-        net_devices: Some(NetDevices { enabled: no }),
+        net_devices: Some(NetDevices { enabled: yes }),
     }
 }
 
@@ -81,7 +81,6 @@ mod tests {
             "selinux/enabled",
             "intelRdt/enabled",
             "mountExtensions/idmap/enabled",
-            "netDevices/enabled",
         ] {
             assert_eq!(printed.pointer(&format!("/linux/{path}")), Some(&false.into()), "{path}");
         }

@@ -19,6 +19,7 @@ pub mod memory_policy;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod notify;
 pub mod oom;
 pub mod personality;

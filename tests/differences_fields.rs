@@ -1,0 +1,35 @@
+//! The rows of the table in `differences.rs` that are about single fields of config.json.
+
+use crate::differences::Difference;
+use crate::harness::Skip;
+use crate::net_devices::{after_a_failure, ipv6_inside, named_by_template};
+
+pub const ROWS: &[Difference] = &[
+    Difference {
+        what: "Addresses of IPv6 of a network device that is up (`linux.netDevices`)",
+        runc: "",
+        tare: "fd00:1::5/64",
+        why: "The specification asks for all of them. The kernel takes them away when the device goes down, which \
+              runc makes it do before it looks. Peer addresses and metrics are kept as well.",
+        probe: |lab, runtime| ipv6_inside(lab, runtime).unwrap_or_else(|Skip(why)| why),
+    },
+    Difference {
+        what: "Network devices of a container that a hook has prevented",
+        runc: "gone",
+        tare: "as before",
+        why: "They are given back, with names and addresses. runc leaves them to the kernel, which removes virtual ones.",
+        probe: |lab, runtime| match after_a_failure(lab, runtime) {
+            Ok((before, after)) if before == after => "as before".to_owned(),
+            Ok((_, after)) if after.contains("can't find device") => "gone".to_owned(),
+            Ok((_, after)) => after,
+            Err(Skip(why)) => why,
+        },
+    },
+    Difference {
+        what: "A network device named `eth%d`",
+        runc: "…link not found for interface eth%d on namespace …",
+        tare: "eth0 lo",
+        why: "The specification has it: the lowest number that is free.",
+        probe: |lab, runtime| named_by_template(lab, runtime).unwrap_or_else(|Skip(why)| why),
+    },
+];
