@@ -19,7 +19,7 @@ tests![
 ];
 
 /// Prints everything about the shell that runs it, a line a fact, each line after the name of its source.
-const LOOK: &str = r#"
+pub const LOOK: &str = r#"
 p=/proc/$$
 for fd in 0 1 2; do echo "fd: $fd $(stat -Lc '%u:%g %a %F' $p/fd/$fd)"; done
 # By the shell itself: a child or a pipe would be one more.

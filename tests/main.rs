@@ -40,6 +40,7 @@ mod notify;
 mod parent;
 mod process;
 mod ps;
+mod rootless;
 mod run;
 mod seal;
 mod security;
@@ -86,6 +87,7 @@ fn main() -> std::process::ExitCode {
         parent::TESTS,
         process::TESTS,
         ps::TESTS,
+        rootless::TESTS,
         run::TESTS,
         seal::TESTS,
         security::TESTS,

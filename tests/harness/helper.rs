@@ -31,6 +31,12 @@ pub fn dying_with_its_parent(lab: &Lab, signal: Signal, program: &Command) -> Co
     command
 }
 
+/// The beginning of a command line that becomes the user `uid`, with no more rights than that.
+pub fn becoming(uid: u32) -> [String; 3] {
+    let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    [own, "--as".to_owned(), uid.to_string()]
+}
+
 /// Does what the arguments ask for, if they are not for the tests.
 pub fn asked() -> Option<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +57,13 @@ pub fn asked() -> Option<ExitCode> {
                 Err(error)
             })
         }
+        ("--as", [uid, program, args @ ..]) => uid.parse().map_err(std::io::Error::other).and_then(|uid| {
+            // A terminal is that of whoever logs in there.
+            if rustix::termios::isatty(std::io::stdin()) {
+                std::os::unix::fs::fchown(std::io::stdin(), Some(uid), None)?;
+            }
+            Err(Command::new(program).args(args).uid(uid).gid(uid).exec())
+        }),
         _ => return None,
     };
     if let Err(e) = &done {

@@ -12,6 +12,7 @@ pub mod runtime;
 pub mod screen;
 pub mod session;
 pub mod settings;
+pub mod user;
 
 use std::time::{Duration, Instant};
 

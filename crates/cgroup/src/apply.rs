@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sys::bpf::{self, Insn};
 use sys::{Errno, errno_text};
 
-use crate::error::{Error, Kind};
+use crate::error::{Denied, Error, Kind};
 use crate::file;
 use crate::host::Layout;
 use crate::limits::{Limits, MemoryCheck, Write};
@@ -16,8 +16,9 @@ impl Live {
     /// Sets the limits.
     ///
     /// For limits of realtime CPU time on version 1 this must come before a realtime process joins;
-    /// otherwise the order does not matter.
-    pub fn apply(&self, limits: &Limits) -> Result<(), Error> {
+    /// otherwise the order does not matter. Only root of the host may restrict devices, which `denied` is
+    /// about: without it a container can open what its user could open anyway.
+    pub fn apply(&self, limits: &Limits, denied: Denied) -> Result<(), Error> {
         if let (Some(check), Some(unified)) = (&limits.check_usage, self.v2()) {
             check_usage(check, unified)?;
         }
@@ -27,6 +28,7 @@ impl Live {
             match writer.put(write) {
                 Ok(()) => {}
                 Err(Errno::NOENT) if write.refusal.may_be_missing() => {}
+                Err(_) if write.controller == "devices" && denied == Denied::Ignored => {}
                 Err(Errno::INVAL) if write.refusal.may_be_too_early() => late.push(write),
                 Err(errno) => return Err(self.explain(write, errno)),
             }
@@ -35,7 +37,10 @@ impl Live {
             writer.put(write).map_err(|errno| self.explain(write, errno))?;
         }
         if let Some(unified) = self.v2() {
-            unified.filter_devices(limits.program.as_deref())?;
+            let filtered = unified.filter_devices(limits.program.as_deref());
+            if denied == Denied::Error {
+                filtered?;
+            }
         }
         Ok(())
     }

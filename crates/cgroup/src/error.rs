@@ -16,6 +16,15 @@ pub enum Kind {
     System,
 }
 
+/// What it means when the caller has no right to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// It is an error.
+    Error,
+    /// The container goes without.
+    Ignored,
+}
+
 /// A failed operation on cgroups.
 #[derive(Clone, Debug)]
 pub struct Error {

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 use rustix::fs::{CWD, Dir, FileType, statfs};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::file;
 
 /// Where every distribution mounts cgroups.
@@ -87,14 +87,6 @@ impl Host {
             let Some(mount) = place else { continue };
             let own = own_below(&mount, own, &mut mounts)?;
             hierarchies.push(Hierarchy { controllers, mount, own });
-        }
-        Host::new(layout, hierarchies)
-    }
-
-    fn new(layout: Layout, hierarchies: Vec<Hierarchy>) -> Result<Host, Error> {
-        if hierarchies.is_empty() {
-            let text = format!("no cgroup hierarchy is mounted at {ROOT} or elsewhere");
-            return Err(Error::new(Kind::Unsupported, text));
         }
         Ok(Host { layout, hierarchies })
     }

@@ -5,6 +5,7 @@
 //! 1. [`Host::detect`] asks which hierarchies there are; [`place`] decides which directory in each is
 //!    the container's, and [`plan`] what is written there. Both only decide, so that all faults of a
 //!    config are known before anything is touched.
+//!    An ordinary user may not have a cgroup everywhere: [`permitted`] leaves out where not.
 //! 2. [`Cgroup::check_unused`], then the caller records the [`Cgroup`], then [`Cgroup::create`]. Killed
 //!    at any point, it leaves what [`Cgroup::kill`] and [`Cgroup::remove`] clear away.
 //! 3. [`Live::apply`] sets the limits. The first process is cloned into [`Live::into_cgroup`] and calls
@@ -23,6 +24,7 @@ mod limits;
 mod live;
 mod members;
 mod memory;
+mod permitted;
 mod place;
 mod plan;
 mod program;
@@ -30,9 +32,10 @@ mod remove;
 mod tree;
 mod unified;
 
-pub use error::{Error, Fault, Kind};
+pub use error::{Denied, Error, Fault, Kind};
 pub use host::{Hierarchy, Host, Layout};
 pub use limits::{Limits, MemoryCheck, Refusal, Write};
 pub use live::Live;
+pub use permitted::{Permitted, permitted};
 pub use place::{Cgroup, Directory, place};
 pub use plan::plan;

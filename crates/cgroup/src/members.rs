@@ -42,10 +42,12 @@ impl Cgroup {
     }
 
     /// The hierarchies that are asked for the container's processes. On version 1 the devices
-    /// hierarchy speaks for all others, since none is without it; a process that was cloned into the
+    /// hierarchy speaks for all others, since root is never without it; a process that was cloned into the
     /// unified one may not have joined it yet.
     fn rolls(&self) -> impl Iterator<Item = &Directory> {
-        self.directories.iter().filter(|directory| directory.is_unified() || directory.has("devices"))
+        let speaks = |directory: &Directory| directory.is_unified() || directory.has("devices");
+        let none = !self.directories.iter().any(speaks);
+        self.directories.iter().filter(move |directory| none || speaks(directory))
     }
 
     /// Whether the cgroup was frozen itself, and not only as part of a frozen one, and all its

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind};
+use crate::error::{Denied, Error, Kind};
 use crate::host::{Hierarchy, Host, Layout};
 
 const FIELD: &str = "linux.cgroupsPath";
@@ -74,7 +74,9 @@ impl Cgroup {
 /// that base. On pure version 2 the base of a relative path is the parent of the caller's cgroup,
 /// because a cgroup with processes of its own cannot hand controllers to children; in a hybrid host's
 /// unified hierarchy it is the mount point.
-pub fn place(host: &Host, cgroups_path: Option<&str>, id: &str) -> Result<Cgroup, Error> {
+///
+/// With [`Denied::Ignored`] a host may lack hierarchies, and the caller's own cgroup may be out of sight.
+pub fn place(host: &Host, cgroups_path: Option<&str>, id: &str, denied: Denied) -> Result<Cgroup, Error> {
     let given = cgroups_path.filter(|path| !path.is_empty()).unwrap_or(id);
     if given.contains(['\0', '\n']) {
         return Err(Error::new(Kind::Invalid, format!("{given:?} is no name for a cgroup")).at(FIELD));
@@ -83,6 +85,29 @@ pub fn place(host: &Host, cgroups_path: Option<&str>, id: &str) -> Result<Cgroup
     if inner.is_empty() {
         let text = format!("{given:?} leads to no cgroup of the container's own");
         return Err(Error::new(Kind::Invalid, text).at(FIELD));
+    }
+    if denied == Denied::Error {
+        check_host(host)?;
+    }
+    let mut directories = Vec::with_capacity(host.hierarchies.len());
+    for hierarchy in &host.hierarchies {
+        let base = match base(hierarchy, host.layout) {
+            _ if given.starts_with('/') => "",
+            Err(_) if denied == Denied::Ignored => continue,
+            base => base?,
+        };
+        let path = if base.is_empty() { inner.clone() } else { format!("{base}/{inner}") };
+        let (controllers, mount) = (hierarchy.controllers.clone(), hierarchy.mount.clone());
+        directories.push(Directory { controllers, mount, path });
+    }
+    Ok(Cgroup { layout: host.layout, directories })
+}
+
+/// Refuses a host on which a container would not be confined.
+fn check_host(host: &Host) -> Result<(), Error> {
+    if host.hierarchies.is_empty() {
+        let text = "no cgroup hierarchy is mounted at /sys/fs/cgroup or elsewhere";
+        return Err(Error::new(Kind::Unsupported, text));
     }
     if host.layout != Layout::V2
         && !host.hierarchies.iter().any(|h| h.controllers.iter().any(|c| c == "devices"))
@@ -93,14 +118,7 @@ pub fn place(host: &Host, cgroups_path: Option<&str>, id: &str) -> Result<Cgroup
             "mountpoint for devices not found among the cgroup hierarchies",
         ));
     }
-    let mut directories = Vec::with_capacity(host.hierarchies.len());
-    for hierarchy in &host.hierarchies {
-        let base = if given.starts_with('/') { "" } else { base(hierarchy, host.layout)? };
-        let path = if base.is_empty() { inner.clone() } else { format!("{base}/{inner}") };
-        let (controllers, mount) = (hierarchy.controllers.clone(), hierarchy.mount.clone());
-        directories.push(Directory { controllers, mount, path });
-    }
-    Ok(Cgroup { layout: host.layout, directories })
+    Ok(())
 }
 
 /// What a relative path is relative to, without a leading slash.
@@ -154,7 +172,7 @@ pub(crate) mod tests {
     }
 
     fn paths(layout: Layout, path: Option<&str>) -> Vec<String> {
-        let cgroup = place(&host(layout), path, "id").unwrap();
+        let cgroup = place(&host(layout), path, "id", Denied::Error).unwrap();
         cgroup.directories.iter().map(|d| d.absolute().replace("/sys/fs/cgroup", "")).collect()
     }
 
@@ -189,7 +207,7 @@ pub(crate) mod tests {
     #[test]
     fn a_path_to_somebody_else_s_cgroup_is_refused() {
         for path in ["/", "..", ".", "/x/..", "x/../..", "a\nb", "a\0"] {
-            assert!(place(&host(Layout::Hybrid), Some(path), "id").is_err(), "{path:?}");
+            assert!(place(&host(Layout::Hybrid), Some(path), "id", Denied::Ignored).is_err(), "{path:?}");
         }
     }
 
@@ -197,16 +215,21 @@ pub(crate) mod tests {
     fn what_the_host_lacks() {
         let mut outside = host(Layout::V2);
         outside.hierarchies[0].own = None;
-        assert!(place(&outside, Some("x"), "id").is_err());
-        assert!(place(&outside, Some("/x"), "id").is_ok());
+        let placed = |host: &Host, path: &str, denied| place(host, Some(path), "id", denied);
+        assert!(placed(&outside, "x", Denied::Error).is_err());
+        assert!(placed(&outside, "/x", Denied::Error).is_ok());
+        assert_eq!(placed(&outside, "x", Denied::Ignored).unwrap().directories, []);
         let mut no_devices = host(Layout::V1);
         no_devices.hierarchies.remove(0);
-        assert_eq!(place(&no_devices, None, "id").unwrap_err().kind, Kind::Unsupported);
+        assert_eq!(placed(&no_devices, "x", Denied::Error).unwrap_err().kind, Kind::Unsupported);
+        assert_eq!(placed(&no_devices, "x", Denied::Ignored).unwrap().directories.len(), 2);
+        no_devices.hierarchies.clear();
+        assert_eq!(placed(&no_devices, "x", Denied::Error).unwrap_err().kind, Kind::Unsupported);
     }
 
     #[test]
     fn survives_the_state_file() {
-        let cgroup = place(&host(Layout::Hybrid), Some("/x"), "id").unwrap();
+        let cgroup = place(&host(Layout::Hybrid), Some("/x"), "id", Denied::Error).unwrap();
         let json = serde_json::to_string(&cgroup).unwrap();
         assert_eq!(serde_json::from_str::<Cgroup>(&json).unwrap(), cgroup);
         assert_eq!(cgroup.v1("cpuacct").unwrap().absolute(), "/sys/fs/cgroup/cpu,cpuacct/x");

@@ -1,6 +1,6 @@
 //! What this host and caller are like: read once, handed to every `plan`.
 use crate::spawn::Caller;
-use crate::{Error, Result};
+use crate::{Error, Result, Rootless};
 
 /// The facts that decisions depend on. Tests make their own.
 #[derive(Debug)]
@@ -11,16 +11,19 @@ pub struct HostFacts {
     pub last_capability: u32,
     /// The cgroup hierarchies of the host.
     pub cgroups: cgroup::Host,
+    /// What it means when the caller may not make a cgroup.
+    pub denied: cgroup::Denied,
     /// The network namespace of the caller, as device and inode.
     pub network_namespace: Option<(u64, u64)>,
 }
 
-/// Reads the facts of this host.
-pub fn read() -> Result<HostFacts> {
+/// Reads the facts of this host, for a caller who has said whether it has rights to cgroups.
+pub fn read(rootless: Rootless) -> Result<HostFacts> {
     Ok(HostFacts {
         caller: caller(),
         last_capability: last_capability(),
         cgroups: cgroup::Host::detect().map_err(Error::from)?,
+        denied: rootless.denied(),
         network_namespace: sys::file::stat("/proc/self/ns/net").ok().map(|s| (s.st_dev, s.st_ino)),
     })
 }

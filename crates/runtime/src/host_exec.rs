@@ -143,20 +143,38 @@ fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<
     // The kernel lets no process into a cgroup that has given its controllers to others below it, which
     // a container may have made for itself; the container's first process is in one of those.
     let moved = context.plan.cgroup.of_process(init.pid)?;
-    if moved == context.plan.cgroup {
+    let made = if moved == context.plan.cgroup { made } else { again(context, request, &moved.open()?) };
+    if made.is_ok() || !context.state.rootless_cgroups {
         return made;
     }
-    let moved = moved.open()?;
-    let mut again = Context {
+    // An ordinary user may move processes only below where the user's systemd is, and a session is not: as in
+    // runc, the process stays in the caller's cgroup.
+    let none = cgroup::Cgroup { directories: Vec::new(), ..moved };
+    let outside = again(context, request, &none.open()?);
+    if outside.is_err() {
+        return made;
+    }
+    log::warn!(
+        "the process is not in the container's cgroup, and its limits don't hold for it: the caller may not move processes there"
+    );
+    outside
+}
+
+/// Clones it into another cgroup.
+fn again(context: &mut Context<'_>, request: Request<'_>, cgroup: &cgroup::Live) -> Result<Child> {
+    let mut second = Context {
         plan: context.plan,
         state: context.state,
         spawn: context.spawn,
         joins: context.joins,
         chroot: context.chroot.take(),
-        cgroup: &moved,
+        cgroup,
         sync: context.sync.take(),
     };
-    clone::process(Request { cgroup: moved.into_cgroup(), ..request }, &mut again, init_exec::main)
+    let request = Request { cgroup: cgroup.into_cgroup(), ..request };
+    let made = clone::process(request, &mut second, init_exec::main);
+    (context.chroot, context.sync) = (second.chroot, second.sync);
+    made
 }
 
 /// Listens until the process is ready.

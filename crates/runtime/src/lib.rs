@@ -16,6 +16,7 @@ mod host_exec;
 mod init;
 mod init_exec;
 pub mod log;
+mod members;
 pub mod ops;
 mod plan;
 mod relay;
@@ -26,7 +27,7 @@ mod store;
 mod sync;
 pub mod time;
 
-pub use context::{Context, Rootless};
+pub use context::{Context, Rootless, in_user_namespace};
 pub use error::{Error, Kind, Result};
 
 /// The version of the specification that `state` and hooks are told.

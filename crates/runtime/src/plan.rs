@@ -308,8 +308,16 @@ fn plan_linux(
     let namespaces = namespaces::plan(namespaces, faults);
     let mappings = mappings::plan(uid_mappings, gid_mappings, &namespaces.user, facts.caller, faults);
     mappings::check_user(user, uid_mappings, gid_mappings, &namespaces.user, faults);
-    let cgroup = cgroup::plan(&facts.cgroups, inputs.id, cgroups_path, resources.as_ref(), devices, faults)?;
-    let shown = cgroup::shown(&cgroup.cgroup, &namespaces.cgroup);
+    let place = cgroup::Place { path: cgroups_path, id: inputs.id, denied: facts.denied };
+    let permitted = ::cgroup::permitted;
+    let cgroup = cgroup::plan(&facts.cgroups, place, resources.as_ref(), devices, permitted, faults)?;
+    if cgroup.cgroup.directories.is_empty() && namespaces.pid != namespaces::Namespace::New {
+        log::warn!(
+            "the container has neither a cgroup nor a PID namespace of its own: \
+             processes that outlive its first one are not found again"
+        );
+    }
+    let shown = cgroup::shown(&cgroup.cgroup, &facts.cgroups, &namespaces.cgroup);
     let mounts = mounts::plan(mounts, inputs.bundle, root, &namespaces.mount, &shown, faults);
     // A path that can't be looked at is told when it is opened.
     let other = |path: &Path| sysctl::is_other_network(path, facts.network_namespace).unwrap_or(true);

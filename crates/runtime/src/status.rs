@@ -48,6 +48,8 @@ pub struct Probe {
 /// A process as `/proc/PID/stat` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
+    /// The number of its parent.
+    pub parent: i32,
     /// In clock ticks since boot.
     pub start_time: u64,
     /// It has ended, and only its status is left.
@@ -104,10 +106,11 @@ fn parse_stat(text: &str) -> Option<Process> {
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
     let dead = matches!(state, "Z" | "X" | "x");
-    // The state is field 3, the flags are field 9, the start time is field 22.
-    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    // The state is field 3, the parent field 4, the flags are field 9, the start time is field 22.
+    let parent = fields.next()?.parse().ok()?;
+    let flags: u32 = fields.nth(4)?.parse().ok()?;
     let start_time = fields.nth(12)?.parse().ok()?;
-    Some(Process { start_time, dead, exiting: dead || flags & PF_EXITING != 0 })
+    Some(Process { parent, start_time, dead, exiting: dead || flags & PF_EXITING != 0 })
 }
 
 #[cfg(test)]
@@ -119,17 +122,21 @@ mod tests {
         let rest = "1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 0 0";
         for (name, state, dead) in [("sh", "S", false), ("a) b (", "Z", true), (") R 1", "X", true)] {
             let line = format!("12 ({name}) {state} {rest}");
-            assert_eq!(parse_stat(&line), Some(Process { start_time: 777, dead, exiting: dead }), "{line}");
+            assert_eq!(
+                parse_stat(&line),
+                Some(Process { parent: 1, start_time: 777, dead, exiting: dead }),
+                "{line}"
+            );
         }
         let ending = parse_stat(&format!("12 (sh) R {}", rest.replace("4194560", "4194564")));
-        assert_eq!(ending, Some(Process { start_time: 777, dead: false, exiting: true }));
+        assert_eq!(ending, Some(Process { parent: 1, start_time: 777, dead: false, exiting: true }));
         assert_eq!(parse_stat("12 (sh) S 1"), None);
     }
 
     #[test]
     fn the_table_of_states() {
         let init = Some(Init { pid: 7, start_time: 5 });
-        let alive = Some(Process { start_time: 5, dead: false, exiting: false });
+        let alive = Some(Process { parent: 1, start_time: 5, dead: false, exiting: false });
         let probe = |process, waiting, frozen| Probe { process, waiting, frozen, locked: false };
         for (probe, want) in [
             (probe(alive, true, false), Status::Created),
@@ -137,11 +144,11 @@ mod tests {
             (probe(alive, false, true), Status::Paused),
             (probe(None, false, false), Status::Stopped),
             (
-                probe(Some(Process { start_time: 5, dead: true, exiting: true }), false, false),
+                probe(Some(Process { parent: 1, start_time: 5, dead: true, exiting: true }), false, false),
                 Status::Stopped,
             ),
             (
-                probe(Some(Process { start_time: 6, dead: false, exiting: false }), true, false),
+                probe(Some(Process { parent: 1, start_time: 6, dead: false, exiting: false }), true, false),
                 Status::Stopped,
             ),
         ] {

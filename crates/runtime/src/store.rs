@@ -41,12 +41,16 @@ pub struct State {
     pub init: Option<Init>,
     /// Whether it has a PID namespace of its own, whose end is the end of all its processes.
     pub own_pid_namespace: bool,
+    /// Whether it has a user namespace of its own.
+    pub own_user_namespace: bool,
     /// The kinds of namespaces (`CLONE_NEW*`) that it does not share with its maker.
     pub namespaces: u64,
     /// What its later processes have from the container and not from their own configuration.
     pub exec: Exec,
-    /// Its cgroup.
+    /// Its cgroup; without any directory where its maker may make none.
     pub cgroup: cgroup::Cgroup,
+    /// Whether its processes may be outside of it, as its maker may have no right to move them.
+    pub rootless_cgroups: bool,
     /// Hooks that later commands run.
     pub hooks: crate::rooms::hooks::Plan,
 }
@@ -95,6 +99,7 @@ impl State {
             annotations: plan.annotations.clone(),
             init: None,
             own_pid_namespace: plan.namespaces.pid == crate::rooms::namespaces::Namespace::New,
+            own_user_namespace: plan.namespaces.user == crate::rooms::namespaces::Namespace::New,
             namespaces: crate::spawn::private(&plan.namespaces),
             exec: Exec {
                 oom: plan.oom,
@@ -105,6 +110,7 @@ impl State {
                 defaults: plan.exec_defaults.clone(),
             },
             cgroup: plan.cgroup.cgroup.clone(),
+            rootless_cgroups: plan.cgroup.denied == cgroup::Denied::Ignored,
             hooks: plan.hooks.later(),
         }
     }

@@ -40,7 +40,7 @@ pub fn find(flag: Option<&OsStr>) -> Result<Root> {
 /// Whether the caller is not the host's root, nor somebody who wants to be treated so in a user namespace.
 fn is_user() -> bool {
     sys::cred::effective_uid() != 0
-        || (std::env::var_os("USER").is_none_or(|user| user != "root") && in_user_namespace())
+        || (std::env::var_os("USER").is_none_or(|user| user != "root") && runtime::in_user_namespace())
 }
 
 fn current_dir() -> Result<PathBuf> {
@@ -63,12 +63,6 @@ fn unnamed(session: Option<OsString>, is_user: impl FnOnce() -> bool) -> Root {
         Some(dir) => Root { path: Path::new(&dir).join("tare"), source: Source::Session },
         None => Root { path: PathBuf::from("/run/tare"), source: Source::Standard },
     }
-}
-
-/// Whether this is not the initial user namespace, which maps every id to itself.
-fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Makes the session's state directory, with the sticky bit: it tells whoever tidies

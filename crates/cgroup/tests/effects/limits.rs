@@ -55,14 +55,18 @@ fn limits_are_set(lab: &Lab) -> Outcome {
     for (controller, json, v1_file, v2_file) in table {
         let [file, value] = if v2 { v2_file } else { v1_file };
         if lab.has(controller) {
-            live.apply(&lab.plan(json)).unwrap();
+            live.apply(&lab.plan(json), Denied::Error).unwrap();
             assert_eq!(content(&cgroup, controller, file), value, "{json}");
         } else {
             without.push(controller);
         }
     }
     if v2 && lab.has("memory") {
-        live.apply(&lab.plan(r#"{"unified":{"memory.high":"2097152","cgroup.max.depth":"3"}}"#)).unwrap();
+        live.apply(
+            &lab.plan(r#"{"unified":{"memory.high":"2097152","cgroup.max.depth":"3"}}"#),
+            Denied::Error,
+        )
+        .unwrap();
         assert_eq!(content(&cgroup, "memory", "memory.high"), "2097152");
         assert_eq!(content(&cgroup, "", "cgroup.max.depth"), "3");
     }
@@ -79,7 +83,7 @@ fn limits_that_the_host_cannot_set_are_named(lab: &Lab) -> Outcome {
         ("hugetlb", r#"{"hugepageLimits":[{"pageSize":"2MB","limit":0}]}"#, "linux.resources.hugepageLimits"),
     ];
     for (controller, json, field) in table {
-        let result = live.apply(&lab.plan(json));
+        let result = live.apply(&lab.plan(json), Denied::Error);
         if lab.has(controller) {
             result.unwrap();
             continue;
@@ -87,7 +91,8 @@ fn limits_that_the_host_cannot_set_are_named(lab: &Lab) -> Outcome {
         let text = result.unwrap_err().to_string();
         assert!(text.contains(controller) && text.contains("controller") && text.contains(field), "{text}");
     }
-    let error = live.apply(&lab.plan(r#"{"cpu":{"cpus":"0-99999"}}"#)).unwrap_err().to_string();
+    let error =
+        live.apply(&lab.plan(r#"{"cpu":{"cpus":"0-99999"}}"#), Denied::Error).unwrap_err().to_string();
     assert!(error.contains("linux.resources.cpu.cpus") && error.contains("cpuset"), "{error}");
     Ok(())
 }
@@ -111,7 +116,9 @@ fn a_limit_below_the_usage_is_explained(lab: &Lab) -> Outcome {
     while content(&cgroup, "memory", file).parse::<u64>().unwrap() < 8 << 20 && Instant::now() < until {
         sleep(Duration::from_millis(1));
     }
-    let error = live.apply(&lab.plan(r#"{"memory":{"limit":4096,"checkBeforeUpdate":true}}"#)).unwrap_err();
+    let error = live
+        .apply(&lab.plan(r#"{"memory":{"limit":4096,"checkBeforeUpdate":true}}"#), Denied::Error)
+        .unwrap_err();
     let text = error.to_string();
     if lab.is_v2() {
         assert!(text.starts_with("rejecting memory limit 4096 <= usage "), "{text}");
@@ -139,13 +146,14 @@ fn memory_limits_can_be_raised_and_lowered(lab: &Lab) -> Outcome {
     }
     for megabytes in [8, 64, 16, 128] {
         let (limit, swap) = (megabytes << 20, megabytes << 21);
-        live.apply(&lab.plan(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#))).unwrap();
+        live.apply(&lab.plan(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#)), Denied::Error)
+            .unwrap();
         assert_eq!(content(&cgroup, "memory", file), limit.to_string());
         let swap = if lab.is_v2() { swap - limit } else { swap };
         assert_eq!(content(&cgroup, "memory", swap_file), swap.to_string());
     }
-    live.apply(&lab.plan(r#"{"memory":{"limit":-1}}"#)).unwrap();
-    live.apply(&lab.plan(r#"{"memory":{"limit":8388608,"swap":-1}}"#)).unwrap();
+    live.apply(&lab.plan(r#"{"memory":{"limit":-1}}"#), Denied::Error).unwrap();
+    live.apply(&lab.plan(r#"{"memory":{"limit":8388608,"swap":-1}}"#), Denied::Error).unwrap();
     assert_eq!(content(&cgroup, "memory", file), "8388608");
     Ok(())
 }
@@ -158,7 +166,7 @@ fn oom_kills_are_counted(lab: &Lab) -> Outcome {
     assert_eq!(cgroup.oom_kills(), None, "absent");
     let live = cgroup.create().unwrap();
     assert_eq!(cgroup.oom_kills(), Some(0));
-    live.apply(&lab.plan(r#"{"memory":{"limit":1048576,"swap":1048576}}"#)).unwrap();
+    live.apply(&lab.plan(r#"{"memory":{"limit":1048576,"swap":1048576}}"#), Denied::Error).unwrap();
     let child = start(&live, hold);
     assert_eq!(ended(&child), Ended::Killed(KILL));
     assert_eq!(cgroup.oom_kills(), Some(1));
@@ -203,7 +211,7 @@ fn devices_are_filtered(lab: &Lab) -> Outcome {
     {
         let cgroup = lab.cgroup();
         let live = cgroup.create().unwrap();
-        live.apply(&lab.plan(json)).unwrap();
+        live.apply(&lab.plan(json), Denied::Error).unwrap();
         assert_eq!(ended(&start(&live, try_devices)), Ended::Exited(expected), "{json}");
         cgroup.remove().unwrap();
     }
@@ -218,13 +226,13 @@ fn a_device_program_is_replaced(lab: &Lab) -> Outcome {
     let attached =
         |live: &Live| sys::bpf::attached_device_programs(live.into_cgroup().unwrap()).unwrap().len();
     let live = cgroup.create().unwrap();
-    live.apply(&lab.plan("{}")).unwrap();
+    live.apply(&lab.plan("{}"), Denied::Error).unwrap();
     assert_eq!(attached(&live), 1);
     // Another container in the cgroup of one that was not cleaned up.
     let live = cgroup.create().unwrap();
-    live.apply(&lab.plan("{}")).unwrap();
+    live.apply(&lab.plan("{}"), Denied::Error).unwrap();
     assert_eq!(attached(&live), 1);
-    live.apply(&lab.plan(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#)).unwrap();
+    live.apply(&lab.plan(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#), Denied::Error).unwrap();
     assert_eq!(attached(&live), 0);
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cgroup::{Cgroup, Host, Kind, Layout, Limits, Live, place, plan};
+use cgroup::{Cgroup, Denied, Host, Kind, Layout, Limits, Live, place, plan};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::fs::{CWD, Mode, OFlags};
 use sys::clone::{Child, InChild, Setting, clone_process};
@@ -52,11 +52,11 @@ struct Lab {
 
 impl Lab {
     fn cgroup(&self) -> Cgroup {
-        place(&self.host, Some(&format!("{}/leaf", self.name)), "id").unwrap()
+        place(&self.host, Some(&format!("{}/leaf", self.name)), "id", Denied::Error).unwrap()
     }
 
     fn parent(&self) -> Cgroup {
-        place(&self.host, Some(&self.name), "id").unwrap()
+        place(&self.host, Some(&self.name), "id", Denied::Error).unwrap()
     }
 
     fn is_v2(&self) -> bool {
@@ -80,7 +80,8 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let all = place(&self.host, self.name.rsplit_once('/').map(|(above, _)| above), "id").unwrap();
+        let all = place(&self.host, self.name.rsplit_once('/').map(|(above, _)| above), "id", Denied::Error)
+            .unwrap();
         all.kill(KILL).unwrap();
         // Children of this process stay in their cgroups until somebody asks for their status.
         while let Ok(Some(_)) = sys::process::reap(None, true) {}

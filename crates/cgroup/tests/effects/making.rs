@@ -29,7 +29,7 @@ fn controllers_are_enabled_on_the_way_down(lab: &Lab) -> Outcome {
     if !lab.is_v2() {
         return Err("only version 2 hands controllers down");
     }
-    let deep = place(&lab.host, Some(&format!("{}/a/b/leaf", lab.name)), "id").unwrap();
+    let deep = place(&lab.host, Some(&format!("{}/a/b/leaf", lab.name)), "id", Denied::Error).unwrap();
     deep.create().unwrap();
     let mount = &deep.unified().unwrap().mount;
     let all = fs::read_to_string(format!("{mount}/cgroup.controllers")).unwrap();
@@ -42,13 +42,14 @@ fn threaded_parents_are_told(lab: &Lab) -> Outcome {
     if !lab.is_v2() || !lab.has("memory") {
         return Err("only version 2 has threaded cgroups, and it needs a controller that is not");
     }
-    let cgroup = place(&lab.host, Some(&format!("{}/threaded/leaf", lab.name)), "id").unwrap();
+    let cgroup = place(&lab.host, Some(&format!("{}/threaded/leaf", lab.name)), "id", Denied::Error).unwrap();
     let parent = cgroup.unified().unwrap().absolute().replace("/leaf", "");
     fs::create_dir_all(&parent).unwrap();
     fs::write(format!("{parent}/cgroup.type"), "threaded").unwrap();
     let live = cgroup.create().unwrap();
     assert_eq!(content(&cgroup, "", "cgroup.type"), "threaded");
-    let text = live.apply(&lab.plan(r#"{"memory":{"limit":1048576}}"#)).unwrap_err().to_string();
+    let text =
+        live.apply(&lab.plan(r#"{"memory":{"limit":1048576}}"#), Denied::Error).unwrap_err().to_string();
     assert!(text.starts_with("cannot enter cgroupv2 ") && text.contains("it is in threaded mode"), "{text}");
     let child = start(&live, idle);
     assert_eq!(cgroup.pids().unwrap(), [child.pid]);
@@ -62,7 +63,7 @@ fn a_process_that_moved_is_found(lab: &Lab) -> Outcome {
     let cgroup = lab.cgroup();
     let child = start(&cgroup.create().unwrap(), idle);
     assert_eq!(cgroup.of_process(child.pid).unwrap(), cgroup);
-    let inner = place(&lab.host, Some(&format!("{}/leaf/init", lab.name)), "id").unwrap();
+    let inner = place(&lab.host, Some(&format!("{}/leaf/init", lab.name)), "id", Denied::Error).unwrap();
     inner.create().unwrap();
     let procs = format!("{}/cgroup.procs", inner.unified().unwrap().absolute());
     fs::write(procs, child.pid.to_string()).unwrap();

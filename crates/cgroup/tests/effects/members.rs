@@ -15,7 +15,7 @@ fn a_process_joins_every_hierarchy(lab: &Lab) -> Outcome {
     let cgroup = lab.cgroup();
     cgroup.check_unused().unwrap();
     let live = cgroup.create().unwrap();
-    live.apply(&lab.plan("{}")).unwrap();
+    live.apply(&lab.plan("{}"), Denied::Error).unwrap();
     let child = start(&live, idle);
     let found = fs::read_to_string(format!("/proc/{}/cgroup", child.pid)).unwrap();
     for directory in &cgroup.directories {
@@ -152,7 +152,7 @@ fn a_fork_bomb_is_killed(lab: &Lab) -> Outcome {
     let cgroup = lab.cgroup();
     let live = cgroup.create().unwrap();
     if lab.has("pids") {
-        live.apply(&lab.plan(r#"{"pids":{"limit":60}}"#)).unwrap();
+        live.apply(&lab.plan(r#"{"pids":{"limit":60}}"#), Denied::Error).unwrap();
     }
     // Every process is replaced by another one all the time, too fast to be listed and then killed.
     fn bomb() -> i32 {

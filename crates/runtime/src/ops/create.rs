@@ -34,7 +34,7 @@ pub(super) fn prepare(ctx: &Context, id: &str, options: &CreateOptions, detach: 
     let listen = fds::listen(|name| std::env::var_os(name), sys::process::id());
     add_what_the_caller_has(&mut config, &store::notify_path(&ctx.root, id), &notify, &listen);
     let inputs = Inputs { id, bundle: &path, options, detach, program: ctx.program, notify, listen };
-    let plan = plan::plan(&config, &inputs, &facts::read()?)?;
+    let plan = plan::plan(&config, &inputs, &facts::read(ctx.rootless)?)?;
     Ok(Prepared { plan, pid_file, pidfd_socket: options.pidfd_socket.clone() })
 }
 

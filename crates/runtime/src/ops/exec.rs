@@ -211,6 +211,9 @@ fn parse_id(text: &str) -> Option<u32> {
 fn sub_cgroup(own: &cgroup::Cgroup, list: &[String]) -> Result<cgroup::Cgroup> {
     let mut cgroup = own.clone();
     let bad = |text: String| Error::new(Kind::Invalid, text);
+    if own.directories.is_empty() && !list.is_empty() {
+        return Err(bad("--cgroup: the container has no cgroup".to_owned()));
+    }
     let mut seen: Vec<&str> = Vec::new();
     for item in list {
         let (controllers, path) = match item.split_once(':') {

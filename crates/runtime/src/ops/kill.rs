@@ -3,7 +3,7 @@ use std::os::fd::AsFd;
 
 use crate::status::{self, Status};
 use crate::store::State;
-use crate::{Context, Error, Kind, Result, store};
+use crate::{Context, Error, Kind, Result, members, store};
 
 /// `kill`: `signal` as the user wrote it: a number, `TERM` or `SIGTERM`.
 ///
@@ -17,7 +17,7 @@ pub fn kill(ctx: &Context, id: &str, signal: &str, all: bool) -> Result<()> {
         .ok_or_else(|| Error::new(Kind::Invalid, format!("unknown signal {signal:?}")))?;
     let status = status::of(&state, &entry)?;
     if number == sys::signal::KILL && !state.own_pid_namespace && status != Status::Creating {
-        let left = !state.cgroup.pids()?.is_empty();
+        let left = !members::pids(&state)?.is_empty();
         if left {
             return kill_all(&state);
         }
@@ -26,7 +26,7 @@ pub fn kill(ctx: &Context, id: &str, signal: &str, all: bool) -> Result<()> {
         Status::Stopped | Status::Creating if all => Ok(()),
         Status::Stopped | Status::Creating => Err(not_running()),
         Status::Created | Status::Running | Status::Paused if all && !state.own_pid_namespace => {
-            Ok(state.cgroup.kill(number)?)
+            members::signal(&state, number)
         }
         Status::Created | Status::Running | Status::Paused => {
             signal_init(&state, number)?;
@@ -57,11 +57,12 @@ fn signal_init(state: &State, number: i32) -> Result<()> {
 
 /// Kills every process of the container.
 pub(super) fn kill_all(state: &State) -> Result<()> {
-    if state.init.is_some() {
+    // With its PID namespace they end with its first process.
+    if state.init.is_some() && (state.own_pid_namespace || !state.cgroup.directories.is_empty()) {
         match signal_init(state, sys::signal::KILL) {
             Err(e) if e.kind != Kind::State => return Err(e),
             _ => {}
         }
     }
-    Ok(state.cgroup.kill(sys::signal::KILL)?)
+    members::signal(state, sys::signal::KILL)
 }

@@ -1,56 +1,92 @@
 //! `linux.cgroupsPath` and `linux.resources`: the container's cgroup and its limits.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::Result;
+use cgroup::{Cgroup, Denied};
+
+use crate::error::On;
 use crate::faults::Faults;
 use crate::rooms::mounts::CgroupDir;
 use crate::rooms::namespaces::Namespace;
+use crate::{Error, Result};
+
+/// What a caller can do who may not make cgroups.
+const DELEGATE: &str = "an ordinary user has cgroups where they are delegated: on cgroup v2, below a unit of the \
+    user's systemd (docs/rootless.md says how)";
 
 /// Where the cgroup is and what is written to it.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The directories of the container.
-    pub cgroup: cgroup::Cgroup,
+    /// The directories of the container: those that the caller may make, unless the config names them.
+    pub cgroup: Cgroup,
+    /// What it means when the caller has no right to something else.
+    pub denied: Denied,
     limits: cgroup::Limits,
 }
 
-/// Decides place and limits.
+/// What decides on the directories.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// `linux.cgroupsPath`; may be empty.
+    pub path: &'a str,
+    /// The container's name.
+    pub id: &'a str,
+    /// What it means when the caller may not make them.
+    pub denied: Denied,
+}
+
+/// Decides place and limits. As in runc a caller without rights goes without a cgroup, but not when it was
+/// asked for, by its path or by a limit. `permitted` tells which directories such a caller may make.
 pub fn plan(
     host: &cgroup::Host,
-    id: &str,
-    path: &str,
+    Place { path, id, denied }: Place<'_>,
     resources: Option<&oci::Resources>,
     devices: &[oci::Device],
+    permitted: impl Fn(&Cgroup, &cgroup::Host) -> cgroup::Permitted,
     faults: &mut Faults,
 ) -> Result<Plan> {
-    let cgroup = cgroup::place(host, Some(path).filter(|path| !path.is_empty()), id)?;
+    let path = Some(path).filter(|path| !path.is_empty());
+    let strict = path.is_some() || denied == Denied::Error;
+    let cgroup = cgroup::place(host, path, id, if strict { Denied::Error } else { denied })?;
     let limits = cgroup::plan(resources, devices, host.layout()).unwrap_or_else(|found| {
         for cgroup::Fault { at, text } in found {
             faults.add(at, text);
         }
         cgroup::Limits::default()
     });
-    Ok(Plan { cgroup, limits })
+    if strict {
+        return Ok(Plan { cgroup, denied, limits });
+    }
+    let permitted = permitted(&cgroup, host);
+    for cgroup::Fault { at, text } in permitted.faults(&limits) {
+        faults.add(at, text);
+        faults.hint(DELEGATE);
+    }
+    Ok(Plan { cgroup: permitted.cgroup, denied, limits })
 }
 
 /// What a mount of type `cgroup` shows: of version 1 the container's directory in each hierarchy; of
 /// version 2 the container's directory, or the whole hierarchy when the cgroup namespace is shared.
-pub fn shown(cgroup: &cgroup::Cgroup, namespace: &Namespace) -> Vec<CgroupDir> {
-    if cgroup.layout == cgroup::Layout::V2 {
-        let source = cgroup.unified().map_or_else(PathBuf::new, |dir| {
-            PathBuf::from(if namespace.is_private() { dir.absolute() } else { dir.mount.clone() })
-        });
-        return vec![CgroupDir { name: String::new(), source, links: Vec::new() }];
-    }
-    let v1 = cgroup.directories.iter().filter(|dir| !dir.is_unified());
-    v1.map(|dir| {
-        let name =
-            Path::new(&dir.mount).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+///
+/// Where it has no directory of its own it is in the caller's, which is shown then.
+pub fn shown(cgroup: &Cgroup, host: &cgroup::Host, namespace: &Namespace) -> Vec<CgroupDir> {
+    let v2 = cgroup.layout == cgroup::Layout::V2;
+    let show = |hierarchy: &cgroup::Hierarchy| {
+        let made = cgroup.directories.iter().find(|dir| dir.mount == hierarchy.mount);
+        let own = || hierarchy.own.as_ref().map(|own| format!("{}{own}", hierarchy.mount));
+        let source = match made {
+            _ if v2 && !namespace.is_private() => hierarchy.mount.clone(),
+            Some(dir) => dir.absolute(),
+            None => own()?,
+        };
+        if v2 {
+            return Some(CgroupDir { name: String::new(), source: source.into(), links: Vec::new() });
+        }
+        let name = Path::new(&hierarchy.mount).file_name()?.to_string_lossy().into_owned();
         let links =
             if name.contains(',') { name.split(',').map(str::to_owned).collect() } else { Vec::new() };
-        CgroupDir { name, source: dir.absolute().into(), links }
-    })
-    .collect()
+        Some(CgroupDir { name, source: source.into(), links })
+    };
+    host.hierarchies.iter().filter(|hierarchy| v2 || !hierarchy.is_unified()).filter_map(show).collect()
 }
 
 /// Moves the caller into those hierarchies in which the clone has not put it.
@@ -60,7 +96,11 @@ pub fn init_join(live: &cgroup::Live) -> Result<()> {
 
 /// Makes the cgroup and sets the limits, before any process is in it.
 pub fn host_create(plan: &Plan) -> Result<cgroup::Live> {
-    let live = plan.cgroup.create()?;
-    live.apply(&plan.limits)?;
+    let live = plan.cgroup.create().map_err(|e| match e.errno {
+        Some(sys::Errno::ACCESS | sys::Errno::PERM) => Error::from(e).hint(DELEGATE),
+        _ => e.into(),
+    });
+    let live = live.on(|| "unable to apply cgroup configuration".to_owned())?;
+    live.apply(&plan.limits, plan.denied)?;
     Ok(live)
 }

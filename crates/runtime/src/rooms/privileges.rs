@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::faults::Faults;
 use crate::rooms::terminal;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use sys::cred::{self, Capabilities};
 
 /// Ids, groups, capabilities.
@@ -153,7 +153,8 @@ pub fn init_own_stdio(plan: &Plan, terminal: &terminal::Plan) -> Result<()> {
         }
         match cred::chown_fd(fd, plan.uid) {
             Ok(()) => {}
-            Err(e) if matches!(e.errno, sys::Errno::PERM | sys::Errno::ROFS) => {}
+            // The last is a user that is not mapped, which is told later.
+            Err(e) if matches!(e.errno, sys::Errno::PERM | sys::Errno::ROFS | sys::Errno::INVAL) => {}
             Err(e) => return Err(e.into()),
         }
     }
@@ -174,14 +175,26 @@ pub fn init_become_user(plan: &Plan) -> Result<()> {
         Err(e) if e.errno == sys::Errno::PERM && may_change_groups()? => {}
         other => other.map_err(|e| Error::from(e).context("unable to setup user"))?,
     }
-    cred::set_gid(plan.gid).map_err(|e| Error::from(e).context("unable to setup user"))?;
-    cred::set_uid(plan.uid).map_err(|e| Error::from(e).context("unable to setup user"))?;
+    cred::set_gid(plan.gid).map_err(|e| unmapped(e, "gid", plan.gid))?;
+    cred::set_uid(plan.uid).map_err(|e| unmapped(e, "uid", plan.uid))?;
     // With the sysctl fs.suid_dumpable at 1 the kernel now lets others of that user look into this process.
     // It still has files of the host open. What protects it until here, and no longer, is that it has
     // capabilities which nobody in the container has.
     cred::set_dumpable(false)?;
     cred::set_keep_caps(false)?;
     Ok(())
+}
+
+/// The user namespace has ids that no id of the host stands for.
+fn unmapped(e: sys::Error, what: &str, id: u32) -> Error {
+    let error = match e.errno {
+        sys::Errno::INVAL => {
+            let text = format!("cannot set{what} to unmapped {what} {id} in user namespace");
+            Error::new(Kind::Invalid, text)
+        }
+        _ => e.into(),
+    };
+    error.context("unable to setup user")
 }
 
 /// Whether the caller has the right that setgroups(2) asks for. If it is refused all the same, the user namespace
