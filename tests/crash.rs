@@ -10,6 +10,7 @@ use std::process::Command;
 
 use crate::harness::settings::program;
 use crate::harness::{Container, Lab, Outcome, Output, Skip, json, tests};
+use crate::idmap::mapped;
 
 tests![
     create,
@@ -17,6 +18,7 @@ tests![
     start_with_a_notify_socket,
     run_detached,
     run_detached_with_a_notify_socket,
+    run_detached_with_id_maps,
     run_in_the_foreground,
     delete,
     delete_by_force,
@@ -179,6 +181,18 @@ fn run_detached_with_a_notify_socket(lab: &Lab) -> Outcome {
 
 fn run_detached(lab: &Lab) -> Outcome {
     matrix(lab, |_| (), &["run", "--detach", "--bundle", "BUNDLE", "ID"])
+}
+
+/// Which takes a process beside init for each map.
+fn run_detached_with_id_maps(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["sleep", "100"]);
+    c.edit(|v| {
+        for (destination, id) in [("/tmp", 0), ("/home/user", 1000)] {
+            let map = [(0, id, 100)];
+            mapped(v, destination, ("none", Path::new("/etc")), &["bind"], [&map, &map]);
+        }
+    });
+    every_step(&c, &[], |_| (), &["run", "--detach", "--bundle", "BUNDLE", "ID"])
 }
 
 fn run_in_the_foreground(lab: &Lab) -> Outcome {

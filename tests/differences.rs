@@ -11,7 +11,7 @@ use crate::harness::bundle::{mount, push, without_namespace};
 use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Runtime, Value, eventually, json, settings, tests};
 use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
-use crate::{differences_exec, differences_fields};
+use crate::{differences_exec, differences_fields, differences_idmap};
 
 tests![we_still_differ, runc_still_differs, document_is_this_table];
 
@@ -29,7 +29,7 @@ pub struct Difference {
 }
 
 /// The container of a probe, run in the foreground; the first line of stderr.
-fn stderr_of(lab: &Lab, runtime: &Runtime, edit: impl FnOnce(&mut Container)) -> String {
+pub fn stderr_of(lab: &Lab, runtime: &Runtime, edit: impl FnOnce(&mut Container)) -> String {
     let mut c = lab.container_of(runtime, &["true"]);
     edit(&mut c);
     c.run(&[]).err.lines().next().unwrap_or_default().replace(c.bundle.to_str().unwrap(), "BUNDLE")
@@ -165,7 +165,7 @@ const DIFFERENCES: &[Difference] = &[
         runc: "",
         tare: "tare run failed: linux.seccomp is not supported yet",
         why: "`linux.seccomp`, `process.apparmorProfile`, `process.selinuxLabel`, `linux.intelRdt`, \
-              idmapped mounts, and `blockIO`, `network` and `rdma` of `linux.resources` are refused \
+              and `blockIO`, `network` and `rdma` of `linux.resources` are refused \
               by name: what protects or limits is never left out in silence.",
         probe: |lab, runtime| {
             stderr_of(lab, runtime, |c| {
@@ -548,7 +548,8 @@ const DIFFERENCES: &[Difference] = &[
 
 /// The table.
 fn rows() -> impl Iterator<Item = &'static Difference> {
-    DIFFERENCES.iter().chain(differences_exec::ROWS).chain(differences_fields::ROWS)
+    let more = [differences_exec::ROWS, differences_fields::ROWS, differences_idmap::ROWS];
+    DIFFERENCES.iter().chain(more.into_iter().flatten())
 }
 
 /// Probes one side of every row.

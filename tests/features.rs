@@ -5,6 +5,7 @@ use crate::harness::{Lab, Outcome, Value, json, tests};
 tests![
     has_the_shape_engines_read,
     names_what_is_there,
+    id_maps_are_enabled,
     lists_every_mount_option_that_works,
     is_not_more_than_runc
 ];
@@ -12,6 +13,12 @@ tests![
 fn features(lab: &Lab) -> Result<Value, crate::harness::Skip> {
     lab.newer_than_runc(1, 2)?;
     Ok(serde_json::from_str(lab.call(&["features"]).ok()).unwrap())
+}
+
+fn id_maps_are_enabled(lab: &Lab) -> Outcome {
+    let features = features(lab)?;
+    assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
+    Ok(())
 }
 
 fn has_the_shape_engines_read(lab: &Lab) -> Outcome {
@@ -46,8 +53,8 @@ fn lists_every_mount_option_that_works(lab: &Lab) -> Outcome {
     for option in features["mountOptions"].as_array().unwrap() {
         let option = option.as_str().unwrap();
         let broken = lab.tare.name() == "runc" && option == "defaults";
-        if broken || ["idmap", "ridmap", "remount"].contains(&option) {
-            continue; // needs mappings, or a mount that is there
+        if broken || option == "remount" {
+            continue; // needs a mount that is there
         }
         let run = lab.run(&["true"], |v| {
             let source = if option.contains("bind") { "/etc" } else { "tmpfs" };

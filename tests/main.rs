@@ -18,6 +18,7 @@ mod devices;
 mod differences;
 mod differences_exec;
 mod differences_fields;
+mod differences_idmap;
 mod exec;
 mod exec_attacks;
 mod exec_errors;
@@ -30,6 +31,8 @@ mod golden_config;
 mod golden_exec;
 mod harness;
 mod hooks;
+mod idmap;
+mod idmap_filesystems;
 mod inside;
 mod kill;
 mod list;
@@ -77,6 +80,8 @@ fn main() -> std::process::ExitCode {
         features::TESTS,
         golden::TESTS,
         hooks::TESTS,
+        idmap::TESTS,
+        idmap_filesystems::TESTS,
         inside::TESTS,
         kill::TESTS,
         list::TESTS,

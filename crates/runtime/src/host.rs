@@ -97,7 +97,7 @@ pub fn make(
         spawn,
         cgroup: &live,
         joins: &joins,
-        trees: trees::host_open(plan)?,
+        trees: trees::host_open(plan, &joins).map_err(init_failed)?,
         sync: Some(init_sync),
         fifo,
     };
@@ -161,7 +161,7 @@ fn talk(
             }
             Some(FromInit::NeedMaps) => {
                 let pid = made.child.pid;
-                mappings::host_write(&plan.mappings, pid).map_err(start_failed)?;
+                mappings::host_write(&plan.mappings, "linux", pid).map_err(start_failed)?;
                 sync::tell_init(&made.sync, ToInit::Mapped)?;
             }
             Some(FromInit::NeedDevices(socket)) => {

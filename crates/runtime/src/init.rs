@@ -163,9 +163,9 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     let host_fds = sys::file::open_dir("/proc/self/fd")?;
     namespaces::init_join_mount(context.joins)?;
 
-    let Trees { root, mounts: sources } = std::mem::take(&mut context.trees);
+    let Trees { root, mounts: trees, users } = std::mem::take(&mut context.trees);
     let root = rootfs::init_prepare(&plan.rootfs, root)?;
-    mounts::init_mount(&plan.mounts, &root, sources)?;
+    mounts::init_mount(&plan.mounts, &root, trees, users)?;
     devices::init_make(&plan.devices, &root)?;
     if plan.hooks.wait_for_runtime() {
         sync::tell_runtime(sync, &FromInit::RootfsReady)?;

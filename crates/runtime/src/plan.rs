@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::facts::HostFacts;
 use crate::faults::Faults;
 use crate::ops::CreateOptions;
+use crate::rooms::idmap::Ids;
+use crate::rooms::mounts::Around;
 use crate::rooms::{
     affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
     net_devices, notify, oom, personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal,
@@ -318,7 +320,9 @@ fn plan_linux(
         );
     }
     let shown = cgroup::shown(&cgroup.cgroup, &facts.cgroups, &namespaces.cgroup);
-    let mounts = mounts::plan(mounts, inputs.bundle, root, &namespaces.mount, &shown, faults);
+    let ids = Ids { namespaces: &namespaces, mappings: &mappings, caller: facts.caller };
+    let around = Around { bundle: inputs.bundle, root, cgroups: &shown, ids };
+    let mounts = mounts::plan(mounts, &around, faults);
     // A path that can't be looked at is told when it is opened.
     let other = |path: &Path| sysctl::is_other_network(path, facts.network_namespace).unwrap_or(true);
     Ok(LinuxPlan {

@@ -238,6 +238,11 @@ pub fn names(dir: BorrowedFd<'_>) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Another descriptor for what `fd` refers to.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0).call("fcntl F_DUPFD_CLOEXEC")
+}
+
 /// What `stat(2)` says of `path`, symlinks followed.
 pub fn stat(path: impl AsRef<Path>) -> Result<Stat> {
     let path = path.as_ref();
@@ -247,6 +252,12 @@ pub fn stat(path: impl AsRef<Path>) -> Result<Stat> {
 /// What `fstat(2)` says of an open file.
 pub fn stat_fd(fd: BorrowedFd<'_>) -> Result<Stat> {
     rustix::fs::fstat(fd).call("fstat")
+}
+
+/// Sets the mode of the directory `dir`, which may be a handle (`O_PATH`).
+pub fn set_dir_mode(dir: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    let readable = open_at(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+    rustix::fs::fchmod(&readable, Mode::from_raw_mode(mode)).named("fchmod", || format!("{mode:04o}"))
 }
 
 /// Whether `stat` is of a directory.

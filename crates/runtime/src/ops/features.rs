@@ -44,7 +44,7 @@ fn linux() -> Linux {
         selinux: Some(Selinux { enabled: no }),
         intel_rdt: Some(IntelRdt { enabled: no, schemata: no, monitoring: no }),
         memory_policy: Some(MemoryPolicy { modes, flags }),
-        mount_extensions: Some(MountExtensions { idmap: Some(Idmap { enabled: no }) }),
+        mount_extensions: Some(MountExtensions { idmap: Some(Idmap { enabled: yes }) }),
         net_devices: Some(NetDevices { enabled: yes }),
     }
 }
@@ -80,7 +80,6 @@ mod tests {
             "apparmor/enabled",
             "selinux/enabled",
             "intelRdt/enabled",
-            "mountExtensions/idmap/enabled",
         ] {
             assert_eq!(printed.pointer(&format!("/linux/{path}")), Some(&false.into()), "{path}");
         }

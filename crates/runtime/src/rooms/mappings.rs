@@ -7,7 +7,7 @@ use crate::rooms::namespaces::Namespace;
 use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
 
-/// The id maps of the container's user namespace.
+/// The id maps of a user namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// User ids, in the form of `/proc/PID/uid_map`; empty when there is nothing to map.
@@ -48,17 +48,27 @@ pub fn plan(
         Namespace::New | Namespace::Join(_) => {}
     }
     for (name, at, list) in [("uid", "linux.uidMappings", uids), ("gid", "linux.gidMappings", gids)] {
-        check(name, at, list, faults);
+        if list.is_empty() {
+            faults.add(at, format!("user namespaces enabled, but no {name} mappings found"));
+            continue;
+        }
+        check(at, list, faults);
+        if !covers(list, 0) {
+            faults.add(at, format!("user namespaces enabled, but no mapping found for {name} 0"));
+        }
     }
     Plan { uids: table(uids), gids: table(gids), deny_setgroups: caller == Caller::Ordinary }
 }
 
-/// What the kernel would answer with `EINVAL`, and a root that nobody is.
-fn check(name: &str, at: &str, list: &[oci::IdMapping], faults: &mut Faults) {
-    if list.is_empty() {
-        faults.add(at, format!("user namespaces enabled, but no {name} mappings found"));
-        return;
-    }
+/// Decides the maps of the mount `at`, of which there is at least one line each.
+pub fn plan_mount(uids: &[oci::IdMapping], gids: &[oci::IdMapping], at: &str, faults: &mut Faults) -> Plan {
+    check(&format!("{at}.uidMappings"), uids, faults);
+    check(&format!("{at}.gidMappings"), gids, faults);
+    Plan { uids: table(uids), gids: table(gids), deny_setgroups: false }
+}
+
+/// What the kernel would answer with `EINVAL`.
+fn check(at: &str, list: &[oci::IdMapping], faults: &mut Faults) {
     if list.len() > MOST_LINES {
         faults.add(at, format!("{} lines are more than the {MOST_LINES} that the kernel takes", list.len()));
     }
@@ -84,9 +94,6 @@ fn check(name: &str, at: &str, list: &[oci::IdMapping], faults: &mut Faults) {
                 faults.add(format!("{at}.hostID"), format!("ids of line {before} are mapped once more"));
             }
         }
-    }
-    if !covers(list, 0) {
-        faults.add(at, format!("user namespaces enabled, but no mapping found for {name} 0"));
     }
 }
 
@@ -129,16 +136,16 @@ pub fn check_user(
     }
 }
 
-/// Writes the maps for the process `pid` in its new user namespace.
-pub fn host_write(plan: &Plan, pid: i32) -> Result<()> {
+/// Writes the maps of the field `at` for the process `pid` in its new user namespace.
+pub fn host_write(plan: &Plan, at: &str, pid: i32) -> Result<()> {
     let write = |file: &str, text: &str| {
         sys::file::write_at(sys::file::CWD, format!("/proc/{pid}/{file}"), text.as_bytes())
     };
     if plan.deny_setgroups {
-        write("setgroups", "deny").on(|| "linux.gidMappings".to_owned())?;
+        write("setgroups", "deny").on(|| format!("{at}.gidMappings"))?;
     }
-    write("uid_map", &plan.uids).on(|| "linux.uidMappings".to_owned())?;
-    write("gid_map", &plan.gids).on(|| "linux.gidMappings".to_owned())
+    write("uid_map", &plan.uids).on(|| format!("{at}.uidMappings"))?;
+    write("gid_map", &plan.gids).on(|| format!("{at}.gidMappings"))
 }
 
 /// Checks the maps of the user namespace that was joined: a config that has other ones would not describe

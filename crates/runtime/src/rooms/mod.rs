@@ -12,6 +12,7 @@ pub mod devices;
 pub mod executable;
 pub mod fds;
 pub mod hooks;
+pub mod idmap;
 pub mod keyring;
 pub mod mappings;
 pub mod mask;

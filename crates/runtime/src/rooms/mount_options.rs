@@ -15,8 +15,8 @@ pub struct Options {
     pub propagation: Vec<(Propagation, bool)>,
     /// `tmpcopyup`: a tmpfs begins with what it covers.
     pub copy_up: bool,
-    /// `idmap` or `ridmap` was asked for.
-    pub idmap: bool,
+    /// `idmap` or `ridmap`; the latter with the mounts below.
+    pub idmap: Option<Depth>,
     /// Flags of the file system, as `fsconfig(2)` names them.
     pub superblock: Vec<&'static str>,
     /// What the file system itself understands: names with or without values.
@@ -72,7 +72,8 @@ const SUPERBLOCK: [(&str, Option<&str>, &str); 8] = [
 /// are the default.
 const WITHOUT_EFFECT: [&str; 5] = ["defaults", "silent", "loud", "remount", "iversion"];
 
-/// The names of all options that are understood and not passed on to a file system, sorted.
+/// The names of all options that are understood and not passed on to a file system, sorted. Those of id maps have a
+/// place of their own in `features`.
 pub fn known() -> Vec<String> {
     let mut names: Vec<String> = ["bind", "rbind", "tmpcopyup"].map(String::from).to_vec();
     names.extend(ATTRIBUTES.iter().flat_map(|(name, ..)| [(*name).to_owned(), format!("r{name}")]));
@@ -111,7 +112,8 @@ impl Options {
                 "bind" => self.bind = Some(self.bind.unwrap_or(Depth::One)),
                 "rbind" => self.bind = Some(Depth::All),
                 "tmpcopyup" => self.copy_up = true,
-                "idmap" | "ridmap" => self.idmap = true,
+                "idmap" => self.idmap = Some(Depth::One),
+                "ridmap" => self.idmap = Some(Depth::All),
                 "" => {}
                 other if WITHOUT_EFFECT.contains(&other) => {}
                 // mount(2), which runc calls, takes all of them as one text with commas.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::On;
 use crate::faults::Faults;
+use crate::rooms::idmap::{self, IdMap, Ids, Of, UserNamespaces};
 use crate::rooms::mount_options::{self, Depth, Options};
-use crate::rooms::namespaces::Namespace;
 use crate::{Error, Kind, Result};
 use sys::mount::{Change, Propagation, attr};
 use sys::root::RootDir;
@@ -20,6 +20,7 @@ pub struct Mount {
     source: String,
     what: What,
     options: Options,
+    id_map: Option<IdMap>,
 }
 
 /// What is mounted.
@@ -47,41 +48,39 @@ pub struct CgroupDir {
 /// All mounts, in order.
 pub type Plan = Vec<Mount>;
 
-/// Decides the mounts. `cgroups` are what a mount of type `cgroup` shows; `root` is where the root file system
-/// is on the host.
-pub fn plan(
-    list: &[oci::Mount],
-    bundle: &Path,
-    root: &Path,
-    namespace: &Namespace,
-    cgroups: &[CgroupDir],
-    faults: &mut Faults,
-) -> Plan {
-    if !namespace.is_private() && !list.is_empty() {
+/// What decides besides the list.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// The directory of config.json.
+    pub bundle: &'a Path,
+    /// Where the root file system is on the host.
+    pub root: &'a Path,
+    /// What a mount of type `cgroup` shows.
+    pub cgroups: &'a [CgroupDir],
+    /// Namespaces, and whose ids are meant.
+    pub ids: Ids<'a>,
+}
+
+/// Decides the mounts.
+pub fn plan(list: &[oci::Mount], around: &Around<'_>, faults: &mut Faults) -> Plan {
+    if !around.ids.namespaces.mount.is_private() && !list.is_empty() {
         faults.add("mounts", "unable to mount anything without a private MNT namespace");
     }
     let mut plan = Plan::new();
     for (index, mount) in list.iter().enumerate() {
         let at = format!("mounts[{index}]");
-        if let Some(mount) = plan_one(mount, &at, (bundle, root), cgroups, faults) {
+        if let Some(mount) = plan_one(mount, &at, around, faults) {
             plan.push(mount);
         }
     }
     plan
 }
 
-fn plan_one(
-    raw: &oci::Mount,
-    at: &str,
-    (bundle, root): (&Path, &Path),
-    cgroups: &[CgroupDir],
-    faults: &mut Faults,
-) -> Option<Mount> {
-    let oci::Mount { destination, r#type, source, options, uid_mappings, gid_mappings } = raw;
+fn plan_one(raw: &oci::Mount, at: &str, around: &Around<'_>, faults: &mut Faults) -> Option<Mount> {
+    let Around { bundle, root, cgroups, ids } = *around;
+    let oci::Mount { destination, r#type, source, options, uid_mappings: _, gid_mappings: _ } = raw;
     let options = mount_options::parse(options);
-    if options.idmap || !uid_mappings.is_empty() || !gid_mappings.is_empty() {
-        faults.add(at, "id-mapped mounts are not supported yet");
-    }
+    let id_map = idmap::plan(raw, options.idmap, options.bind.is_some(), ids, at, faults);
     if [destination, r#type, source].iter().any(|text| text.contains('\0')) {
         faults.add(at, "mount field contains null byte");
     }
@@ -119,7 +118,13 @@ fn plan_one(
     if options.copy_up && !matches!(&what, What::New(kind) if kind == "tmpfs") {
         faults.add(format!("{at}.options"), "tmpcopyup is for mounts of type tmpfs");
     }
-    Some(Mount { destination: destination.clone(), path, source: source.clone(), what, options })
+    let mount =
+        Mount { destination: destination.clone(), path, source: source.clone(), what, options, id_map };
+    if mount.id_map.is_some() && is_long(&mount) {
+        let most = sys::mount::LONGEST_VALUE;
+        faults.add(at, format!("an id-mapped mount can't have an option of more than {most} bytes"));
+    }
+    Some(mount)
 }
 
 /// A destination as a path in the container. Some give it as the host's path, through the root file system.
@@ -133,27 +138,41 @@ pub fn brings_dev(plan: &Plan) -> bool {
     plan.iter().any(|m| matches!(m.what, What::Bind(..)) && m.path == Path::new("dev"))
 }
 
-/// Opens the sources of bind mounts for an init whose user may not look for them by their paths. They are
+/// The id maps of all that have one.
+pub fn id_maps(plan: &Plan) -> impl Iterator<Item = &IdMap> {
+    plan.iter().filter_map(|mount| mount.id_map.as_ref())
+}
+
+/// Opens what only the runtime can, for an init in a user namespace: the sources of bind mounts, which its user
+/// may not look for by their paths, and new file systems with id maps, which are the host's for that. They are
 /// attached nowhere, and get nothing but what the host mounts below them.
-pub fn host_open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
-    let open = |mount: &Mount| {
-        let What::Bind(source, depth) = &mount.what else { return Ok(None) };
-        let tree = open_source(source, *depth)?;
-        sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(Propagation::Slave), true)?;
-        Ok(Some(tree))
+pub fn host_open(plan: &Plan, users: &UserNamespaces) -> Result<Vec<Option<OwnedFd>>> {
+    let open = |mount: &Mount| match &mount.what {
+        What::Bind(source, depth) => {
+            let tree = open_source(mount, source, *depth, users)?;
+            sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(Propagation::Slave), true)?;
+            Ok(Some(tree))
+        }
+        What::New(kind) if mount.id_map.is_some() => make(mount, kind, None, users).map(Some),
+        What::New(_) | What::Cgroup(_) => Ok(None),
     };
     plan.iter().map(|mount| open(mount).map_err(|e| failed(mount, e))).collect()
 }
 
-/// Mounts everything below `root`, from the `sources` that [`host_open`] has opened, where it has.
-pub fn init_mount(plan: &Plan, root: &RootDir, sources: Vec<Option<OwnedFd>>) -> Result<()> {
-    let sources = sources.into_iter().chain(std::iter::repeat_with(|| None));
-    for (mount, opened) in plan.iter().zip(sources) {
+/// Mounts everything below `root`, from the `trees` that [`host_open`] has opened, where it has.
+pub fn init_mount(
+    plan: &Plan,
+    root: &RootDir,
+    trees: Vec<Option<OwnedFd>>,
+    users: UserNamespaces,
+) -> Result<()> {
+    let trees = trees.into_iter().chain(std::iter::repeat_with(|| None));
+    for (mount, opened) in plan.iter().zip(trees) {
         let done = match &mount.what {
             What::Bind(source, depth) => opened
-                .map_or_else(|| open_source(source, *depth), Ok)
+                .map_or_else(|| open_source(mount, source, *depth, &users), Ok)
                 .and_then(|tree| bind(mount, &tree, root)),
-            What::New(kind) => new_filesystem(mount, kind, root),
+            What::New(kind) => new_filesystem(mount, kind, opened, &users, root),
             What::Cgroup(dirs) => cgroup(mount, dirs, root),
         };
         done.map_err(|e| failed(mount, e))?;
@@ -184,14 +203,19 @@ fn is_sealed_late(mount: &Mount) -> bool {
     readonly && filled
 }
 
-fn open_source(source: &Path, depth: Depth) -> Result<OwnedFd> {
-    sys::mount::clone_tree(sys::file::CWD, source, depth == Depth::All).map_err(|e| match e.errno {
+fn open_source(mount: &Mount, source: &Path, depth: Depth, users: &UserNamespaces) -> Result<OwnedFd> {
+    let opened = sys::mount::clone_tree(sys::file::CWD, source, depth == Depth::All);
+    let tree = opened.map_err(|e| match e.errno {
         sys::Errno::NOENT | sys::Errno::NOTDIR => {
             let text = format!("open {}: {}", source.display(), sys::errno_text(e.errno));
             Error::new(Kind::Invalid, format!("failed to fulfil mount request: {text}"))
         }
         _ => e.into(),
-    })
+    })?;
+    if let Some(map) = &mount.id_map {
+        idmap::apply(map, tree.as_fd(), users, Of::Path(source))?;
+    }
+    Ok(tree)
 }
 
 fn bind(mount: &Mount, tree: &OwnedFd, root: &RootDir) -> Result<()> {
@@ -218,19 +242,48 @@ fn change_bind(tree: BorrowedFd<'_>, options: &Options) -> Result<()> {
     }
 }
 
-fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
+/// Mounts a new file system, or the one that the runtime has made.
+fn new_filesystem(
+    mount: &Mount,
+    kind: &str,
+    made: Option<OwnedFd>,
+    users: &UserNamespaces,
+    root: &RootDir,
+) -> Result<()> {
     let mode = if kind == "tmpfs" { covered_mode(mount, root)? } else { None };
     let target = match kind {
         "proc" | "sysfs" => open_plain_dir(mount, kind, root)?,
         _ => open_target(mount, root, false, None)?,
     };
-    let mut attributes = mount.options.change.set;
-    if is_sealed_late(mount) {
-        attributes &= !attr::RDONLY;
+    let tree = match (made, mode) {
+        (Some(tree), Some(mode)) => {
+            sys::file::set_dir_mode(tree.as_fd(), mode).map_err(|e| {
+                Error::from(e)
+                    .hint("the option mode=… would be its mode whoever the id map says it belongs to")
+            })?;
+            tree
+        }
+        (Some(tree), None) => tree,
+        (None, mode) if is_long(mount) && !mount.options.copy_up => {
+            return long_filesystem(mount, kind, mode, root, target.as_fd());
+        }
+        (None, mode) => make(mount, kind, mode, users)?,
+    };
+    if mount.options.copy_up {
+        crate::rooms::copyup::init_copy(target.as_fd(), tree.as_fd())?;
     }
-    if is_long(mount) && !mount.options.copy_up {
-        return long_filesystem(mount, kind, (attributes, mode), root, target.as_fd());
-    }
+    finish(mount, tree.as_fd(), target.as_fd(), true)
+}
+
+/// The attributes of a mount of a new file system from its beginning.
+fn first_attributes(mount: &Mount) -> u64 {
+    let all = mount.options.change.set;
+    if is_sealed_late(mount) { all & !attr::RDONLY } else { all }
+}
+
+/// Makes a new file system with its id map, attached nowhere.
+fn make(mount: &Mount, kind: &str, mode: Option<u32>, users: &UserNamespaces) -> Result<OwnedFd> {
+    let attributes = first_attributes(mount);
     let filesystem = sys::mount::NewFs::open(kind).map_err(|e| wrap_unknown_type(kind, e))?;
     if !mount.source.is_empty() {
         filesystem.set("source", &mount.source)?;
@@ -252,10 +305,10 @@ fn new_filesystem(mount: &Mount, kind: &str, root: &RootDir) -> Result<()> {
         }
     }
     let tree = filesystem.mount(attributes)?;
-    if mount.options.copy_up {
-        crate::rooms::copyup::init_copy(target.as_fd(), tree.as_fd())?;
+    if let Some(map) = &mount.id_map {
+        idmap::apply(map, tree.as_fd(), users, Of::Type(kind))?;
     }
-    finish(mount, tree.as_fd(), target.as_fd(), true)
+    Ok(tree)
 }
 
 /// Whether a text is in it that the new mount calls don't take: an overlay of many layers has one.
@@ -269,7 +322,7 @@ fn is_long(mount: &Mount) -> bool {
 fn long_filesystem(
     mount: &Mount,
     kind: &str,
-    (attributes, mode): (u64, Option<u32>),
+    mode: Option<u32>,
     root: &RootDir,
     target: BorrowedFd<'_>,
 ) -> Result<()> {
@@ -278,7 +331,7 @@ fn long_filesystem(
         Some(value) => format!("{name}={value}"),
         None => name.clone(),
     }));
-    let flags = (attributes, mount.options.superblock.as_slice());
+    let flags = (first_attributes(mount), mount.options.superblock.as_slice());
     sys::mount::mount_with_text(kind, &mount.source, flags, &text.join(","), target)?;
     let tree = root.open_path(&mount.path)?;
     settle(mount, tree.as_fd())
@@ -471,11 +524,21 @@ fn open_plain_dir(mount: &Mount, kind: &str, root: &RootDir) -> Result<OwnedFd> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rooms::namespaces::{self, Namespace};
+    use crate::spawn::Caller;
+
+    fn planned(mount: oci::Mount) -> (Plan, Vec<String>) {
+        let mut faults = Faults::default();
+        let namespaces = namespaces::Plan { mount: Namespace::New, ..Default::default() };
+        let mappings = Default::default();
+        let ids = Ids { namespaces: &namespaces, mappings: &mappings, caller: Caller::Root };
+        let around = Around { bundle: Path::new("/b"), root: Path::new("/b/rootfs"), cgroups: &[], ids };
+        let plan = plan(&[mount], &around, &mut faults);
+        (plan, faults.texts())
+    }
 
     fn texts(mount: oci::Mount) -> Vec<String> {
-        let mut faults = Faults::default();
-        plan(&[mount], Path::new("/b"), Path::new("/b/rootfs"), &Namespace::New, &[], &mut faults);
-        faults.texts()
+        planned(mount).1
     }
 
     fn mount(destination: &str, kind: &str, options: &[&str]) -> oci::Mount {
@@ -502,22 +565,14 @@ mod tests {
         );
         assert_eq!(
             texts(mount("/x", "tmpfs", &["idmap"])),
-            ["id-mapped mounts are not supported yet (mounts[0])"]
+            ["id-mapped mounts must have both uid and gid mappings specified (mounts[0].uidMappings)"]
         );
         assert_eq!(texts(mount("/x", "", &[])).len(), 1);
     }
 
     #[test]
     fn sources_are_relative_to_the_bundle() {
-        let list = [mount("rel/../x", "none", &["rbind"])];
-        let plan = plan(
-            &list,
-            Path::new("/b"),
-            Path::new("/b/rootfs"),
-            &Namespace::New,
-            &[],
-            &mut Faults::default(),
-        );
+        let (plan, _) = planned(mount("rel/../x", "none", &["rbind"]));
         assert_eq!(plan[0].what, What::Bind("/b/s".into(), Depth::All));
         assert_eq!(plan[0].path, Path::new("x"));
     }

@@ -1,5 +1,5 @@
 //! `linux.namespaces`: which are new, which are joined, which stay the caller's.
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use crate::Result;
@@ -119,6 +119,12 @@ fn joining() -> String {
 }
 
 impl Joins {
+    /// The user namespace, if one is joined by its file.
+    pub fn user(&self) -> Option<BorrowedFd<'_>> {
+        let Joins::Files { others, .. } = self else { return None };
+        others.iter().find(|(kind, _)| *kind == flag::USER).map(|(_, fd)| fd.as_fd())
+    }
+
     /// Joins those of `kinds`, but for mount namespaces by path, which come later.
     ///
     /// Root of the host has its rights until it is in another user namespace; anybody else has them from
