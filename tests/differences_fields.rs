@@ -1,10 +1,25 @@
 //! The rows of the table in `differences.rs` that are about single fields of config.json.
 
 use crate::differences::Difference;
-use crate::harness::Skip;
+use crate::harness::bundle::mount;
+use crate::harness::{Skip, json};
 use crate::net_devices::{after_a_failure, ipv6_inside, named_by_template};
 
 pub const ROWS: &[Difference] = &[
+    Difference {
+        what: "A bind mount beside `linux.rootfsPropagation` `runbindable`",
+        runc: "…invalid argument",
+        tare: "",
+        why: "The container's mounts shall be so, and not the host's.",
+        probe: |lab, runtime| {
+            let mut c = lab.container_of(runtime, &["true"]);
+            c.edit(|v| {
+                v["linux"]["rootfsPropagation"] = json!("runbindable");
+                mount(v, "/tmp", "bind", "/etc", &["bind"]);
+            });
+            c.run(&[]).err.trim_end().to_owned()
+        },
+    },
     Difference {
         what: "Addresses of IPv6 of a network device that is up (`linux.netDevices`)",
         runc: "",

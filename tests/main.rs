@@ -45,6 +45,7 @@ mod process;
 mod ps;
 mod rootless;
 mod run;
+mod scheduling;
 mod seal;
 mod security;
 mod sessions;
@@ -53,6 +54,7 @@ mod start;
 mod state;
 mod streams;
 mod stress;
+mod sysctl;
 mod terminal;
 mod user_namespaces;
 
@@ -94,6 +96,7 @@ fn main() -> std::process::ExitCode {
         ps::TESTS,
         rootless::TESTS,
         run::TESTS,
+        scheduling::TESTS,
         seal::TESTS,
         security::TESTS,
         sessions::TESTS,
@@ -102,6 +105,7 @@ fn main() -> std::process::ExitCode {
         state::TESTS,
         streams::TESTS,
         stress::TESTS,
+        sysctl::TESTS,
         terminal::TESTS,
         user_namespaces::TESTS,
     ]

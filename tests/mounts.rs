@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 use crate::harness::bundle::{capabilities, mount, set_namespace, without_mount};
 use crate::harness::settings::{cgroup_roots, unified};
@@ -31,6 +32,7 @@ tests![
     root_is_read_only_when_asked,
     root_may_be_absolute_but_no_symlink,
     root_propagation,
+    root_propagation_from_the_host,
     no_pivot,
     cgroup_mount,
     cgroup_mount_in_its_namespace,
@@ -400,22 +402,65 @@ fn root_may_be_absolute_but_no_symlink(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+/// All forms of linux.rootfsPropagation, with the tag that mountinfo shows for the root.
+pub const ROOT_PROPAGATION: [(&str, &str); 9] = [
+    ("", ""),
+    ("private", ""),
+    ("rprivate", ""),
+    ("slave", ""),
+    ("rslave", ""),
+    ("shared", "shared:"),
+    ("rshared", "shared:"),
+    ("unbindable", "unbindable"),
+    ("runbindable", "unbindable"),
+];
+
+/// Fails unless a line of mountinfo has the tag that belongs to a propagation, and no other: the suite's own mounts
+/// have no peers, so a slave has no master.
+#[track_caller]
+pub fn is_propagated(value: &str, line: &str, shown: &str) {
+    let tags: Vec<_> = line.split(' ').skip(6).take_while(|field| *field != "-").collect();
+    assert!(tags.len() == usize::from(!shown.is_empty()), "{value}: {line}");
+    assert!(tags.iter().all(|tag| tag.starts_with(shown)), "{value}: {line}");
+}
+
 fn root_propagation(lab: &Lab) -> Outcome {
-    for (value, shown) in [
-        ("", ""),
-        ("rprivate", ""),
-        ("private", ""),
-        ("rslave", ""),
-        ("slave", ""),
-        ("shared", "shared:"),
-        ("unbindable", "unbindable"),
+    for (value, shown) in ROOT_PROPAGATION {
+        let line = mount_at(lab, |v| v["linux"]["rootfsPropagation"] = json!(value), "/").join(" ");
+        is_propagated(value, &line, shown);
+    }
+    Ok(())
+}
+
+/// Mounts that the host makes below the root later on are seen where the config makes it a slave, and the container's own are
+/// never seen outside.
+fn root_propagation_from_the_host(lab: &Lab) -> Outcome {
+    let host = |args: &[&str]| assert!(Command::new(args[0]).args(&args[1..]).status().unwrap().success());
+    for (value, seen) in [
+        ("", false),
+        ("slave", true),
+        ("rslave", true),
+        ("private", false),
+        ("shared", false),
+        ("unbindable", false),
     ] {
-        let line = mount_at(lab, |v| v["linux"]["rootfsPropagation"] = json!(value), "/");
-        let tags = line[6..line.iter().position(|f| f == "-").unwrap()].join(" ");
-        assert!(
-            if shown.is_empty() { !tags.contains("shared") } else { tags.contains(shown) },
-            "{value}: {line:?}"
-        );
+        let mut c = lab.container(&["sleep", "100"]);
+        c.edit(|v| {
+            v["linux"]["rootfsPropagation"] = json!(value);
+            capabilities(v, &["CAP_SYS_ADMIN"]);
+        });
+        let (bundle, place) = (c.bundle.to_str().unwrap(), c.rootfs("tmp"));
+        host(&["mount", "--bind", bundle, bundle]);
+        host(&["mount", "--make-shared", bundle]);
+        c.up();
+        host(&["mount", "-t", "tmpfs", "later", place.to_str().unwrap()]);
+        let inside = fs::read_to_string(format!("/proc/{}/mountinfo", c.pid())).unwrap();
+        assert_eq!(inside.contains(" - tmpfs later "), seen, "{value}: {inside}");
+        c.call("exec", &["mount", "-t", "tmpfs", "own", "/home"]).ok();
+        assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - tmpfs own "), "{value}");
+        c.delete(&["--force"]).ok();
+        host(&["umount", place.to_str().unwrap()]);
+        host(&["umount", bundle]);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::harness::bundle::{capabilities, push};
+use crate::harness::bundle::push;
 use crate::harness::{Lab, Outcome, Output, Runtime, Value, json, settings, tests};
 
 tests![
@@ -30,12 +30,7 @@ tests![
     preserving_too_many_is_refused,
     signals_are_reset,
     session_keyring,
-    scheduler,
-    io_priority,
-    personality,
-    memory_policy,
     cpu_affinity_is_kept,
-    sysctl,
     processes_of_init_are_reaped_elsewhere,
 ];
 
@@ -344,81 +339,6 @@ fn session_keyring(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn scheduler(lab: &Lab) -> Outcome {
-    lab.newer_than_runc(1, 2)?;
-    let stat = |value: Value| {
-        let edit = move |v: &mut Value| {
-            v["process"]["scheduler"] = value;
-            capabilities(v, &["CAP_SYS_NICE"]);
-        };
-        // After the name: priority is the 16th field, nice the 17th, policy the 39th.
-        lab.inside(edit, "sed 's/.*) //' /proc/self/stat | cut -d' ' -f17,39")
-    };
-    assert_eq!(stat(json!({"policy": "SCHED_OTHER", "nice": 7})), "7 0");
-    assert_eq!(stat(json!({"policy": "SCHED_BATCH", "nice": 5})), "5 3");
-    assert_eq!(stat(json!({"policy": "SCHED_IDLE"})), "0 5");
-    let bogus = lab.run(&["true"], |v| v["process"]["scheduler"] = json!({"policy": "SCHED_BOGUS"}));
-    bogus.fails_with("invalid scheduler policy: SCHED_BOGUS");
-    let deadline = |cpus: &str| {
-        lab.run(&["true"], |v| {
-            let ms = 1_000_000;
-            v["process"]["scheduler"] =
-                json!({"policy": "SCHED_DEADLINE", "runtime": ms, "deadline": 10 * ms, "period": 10 * ms});
-            v["linux"]["resources"]["cpu"] = json!({"cpus": cpus});
-        })
-    };
-    if lab.tare.name() == "tare" && settings::controller("cpuset").is_ok() {
-        let all = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
-        if all.trim() != "0" && deadline(all.trim()).code == 0 {
-            deadline("0").fails_with("hint: SCHED_DEADLINE needs all processors");
-        }
-    }
-    Ok(())
-}
-
-fn io_priority(lab: &Lab) -> Outcome {
-    lab.newer_than_runc(1, 2)?;
-    for (class, priority, shown) in [
-        ("IOPRIO_CLASS_BE", 4, "best-effort: prio 4"),
-        ("IOPRIO_CLASS_BE", 7, "best-effort: prio 7"),
-        ("IOPRIO_CLASS_IDLE", 0, "idle"),
-    ] {
-        let edit = |v: &mut Value| v["process"]["ioPriority"] = json!({"class": class, "priority": priority});
-        assert_eq!(lab.inside(edit, "ionice -p $$"), shown, "{class} {priority}");
-    }
-    let bogus = lab
-        .run(&["true"], |v| v["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 9}));
-    bogus.fails(1, "RT run failed: invalid ioPriority.Priority: 9 (process.ioPriority.priority)");
-    Ok(())
-}
-
-fn personality(lab: &Lab) -> Outcome {
-    lab.newer_than_runc(1, 2)?;
-    for (domain, machine) in [("LINUX", "x86_64"), ("LINUX32", "i686")] {
-        let edit = |v: &mut Value| v["linux"]["personality"] = json!({"domain": domain});
-        if cfg!(target_arch = "x86_64") {
-            assert_eq!(lab.inside(edit, "uname -m"), machine);
-        }
-    }
-    Ok(())
-}
-
-fn memory_policy(lab: &Lab) -> Outcome {
-    lab.newer_than_runc(1, 4)?;
-    if !Path::new("/proc/self/numa_maps").exists() {
-        return Err(crate::harness::Skip("the kernel has no NUMA".into()));
-    }
-    let edit =
-        |v: &mut Value| v["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": []});
-    let maps = lab.inside(edit, "cat /proc/self/numa_maps");
-    assert!(maps.lines().all(|l| l.contains(" bind:0")), "{maps}");
-    let bogus =
-        lab.run(&["true"], |v| v["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BOGUS", "nodes": "0"}));
-    assert_eq!(bogus.code, 1);
-    bogus.fails_with("MPOL_BOGUS");
-    Ok(())
-}
-
 fn cpu_affinity_is_kept(lab: &Lab) -> Outcome {
     let all = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
     assert_eq!(status(lab, |_| (), "Cpus_allowed_list"), all.trim());
@@ -429,27 +349,6 @@ fn cpu_affinity_is_kept(lab: &Lab) -> Outcome {
     bound.args(["-c", "0"]).arg(&c.runtime.program).arg("--root").arg(lab.root());
     bound.args(["run", "--bundle"]).arg(&c.bundle).arg(&c.id);
     assert_eq!(lab.collect(&c.runtime, bound, "/nonexistent".as_ref()).ok(), all);
-    Ok(())
-}
-
-fn sysctl(lab: &Lab) -> Outcome {
-    let values = [
-        ("kernel.shm_rmid_forced", "1"),
-        ("net.ipv4.ip_forward", "1"),
-        ("net/ipv4/ip_local_port_range", "2000\t3000"),
-        ("fs.mqueue.msg_max", "21"),
-    ];
-    let edit = |v: &mut Value| {
-        for (name, value) in values {
-            v["linux"]["sysctl"][name] = json!(value);
-        }
-    };
-    let files: Vec<String> =
-        values.iter().map(|(name, _)| format!("/proc/sys/{}", name.replace('.', "/"))).collect();
-    assert_eq!(
-        lab.inside(edit, &format!("cat {}", files.join(" "))).lines().collect::<Vec<_>>(),
-        values.map(|(_, v)| v)
-    );
     Ok(())
 }
 

@@ -17,6 +17,8 @@ tests![
     groups_and_users_are_mapped,
     limits_and_oom_score_from_outside,
     time_offsets,
+    host_and_domain_name,
+    root_propagation,
     terminal_in_a_user_namespace,
     exec_is_root_of_it,
     exec_of_another_user,
@@ -28,7 +30,7 @@ tests![
 ];
 
 /// Gives the container a user namespace of its own, and its files to whom root is there.
-fn mapped<'l>(lab: &'l Lab<'l>, args: &[&str]) -> Container<'l> {
+pub fn mapped<'l>(lab: &'l Lab<'l>, args: &[&str]) -> Container<'l> {
     let mut c = lab.container(args);
     give(&c.rootfs(""));
     c.edit(|v| {
@@ -163,13 +165,36 @@ fn limits_and_oom_score_from_outside(lab: &Lab) -> Outcome {
 
 fn time_offsets(lab: &Lab) -> Outcome {
     lab.newer_than_runc(1, 2)?;
-    let mut c = mapped(lab, &["cat", "/proc/self/timens_offsets"]);
+    let mut c = mapped(lab, &["sh", "-c", "tr -s ' ' < /proc/self/timens_offsets; cut -d. -f1 /proc/uptime"]);
     c.edit(|v| {
         set_namespace(v, "time", None);
-        v["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 7881, "nanosecs": 2_718_281}});
+        v["linux"]["timeOffsets"] =
+            json!({"monotonic": {"secs": 7881, "nanosecs": 2_718_281}, "boottime": {"secs": -20}});
     });
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let host: u64 = uptime.split('.').next().unwrap().parse().unwrap();
     let run = c.run(&[]);
-    assert!(run.ok().split_whitespace().any(|word| word == "7881"), "{run:?}");
+    let lines: Vec<_> = run.ok().lines().collect();
+    assert_eq!(lines[..2], ["monotonic 7881 2718281", "boottime -20 0"]);
+    assert!(lines[2].parse::<u64>().unwrap() < host, "{lines:?} {host}");
+    Ok(())
+}
+
+fn host_and_domain_name(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 2)?;
+    let mut c = mapped(lab, &["cat", "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname"]);
+    c.edit(|v| (v["hostname"], v["domainname"]) = (json!("a-host"), json!("a-domain")));
+    assert_eq!(c.run(&[]).ok(), "a-host\na-domain\n");
+    Ok(())
+}
+
+fn root_propagation(lab: &Lab) -> Outcome {
+    for (value, shown) in crate::mounts::ROOT_PROPAGATION {
+        let mut c = mapped(lab, &["awk", "$5 == \"/\"", "/proc/self/mountinfo"]);
+        c.edit(|v| v["linux"]["rootfsPropagation"] = json!(value));
+        let run = c.run(&[]);
+        crate::mounts::is_propagated(value, run.ok().lines().last().unwrap(), shown);
+    }
     Ok(())
 }
 

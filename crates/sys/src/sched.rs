@@ -30,12 +30,14 @@ struct SchedAttr {
     runtime: u64,
     deadline: u64,
     period: u64,
+    clamp_min: u32,
+    clamp_max: u32,
 }
 
 /// Sets the scheduling policy of the caller.
 pub fn set_scheduler(s: &Scheduler) -> Result<()> {
     let attr = SchedAttr {
-        size: 48,
+        size: 56,
         policy: s.policy,
         flags: s.flags,
         nice: s.nice,
@@ -43,8 +45,11 @@ pub fn set_scheduler(s: &Scheduler) -> Result<()> {
         runtime: s.runtime,
         deadline: s.deadline,
         period: s.period,
+        // Flags may speak of these, for which the specification has no fields.
+        clamp_min: 0,
+        clamp_max: 0,
     };
-    // SAFETY: attr has the layout of the kernel's first version, names its size, and lives through the call.
+    // SAFETY: attr has the layout of the kernel's second version (older ones take it, as what they don't know is zero), names its size, and lives through the call.
     let ret = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::addr_of!(attr), 0) };
     check(ret).named("sched_setattr", || format!("{s:?}")).map(drop)
 }

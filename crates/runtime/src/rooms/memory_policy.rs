@@ -100,6 +100,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn faults_have_the_known_words() {
+        for (mode, nodes, flag, want) in [
+            ("MPOL_BIND", "0", "MPOL_F_STATIC_NODES", ""),
+            ("MPOL_LOCAL", "", "", ""),
+            ("MPOL_PREFERRED", "", "", ""),
+            ("MPOL_BOGUS", "", "", "invalid memory policy mode \"MPOL_BOGUS\" (linux.memoryPolicy.mode)"),
+            ("MPOL_BIND", "a", "", "invalid memory policy nodes \"a\" (linux.memoryPolicy.nodes)"),
+            (
+                "MPOL_BIND",
+                "0",
+                "MPOL_F_X",
+                "invalid memory policy flag \"MPOL_F_X\" (linux.memoryPolicy.flags)",
+            ),
+            (
+                "MPOL_BIND",
+                "",
+                "",
+                "memory policy mode requires at least one node but got 0 (linux.memoryPolicy.nodes)",
+            ),
+            (
+                "MPOL_DEFAULT",
+                "0-1",
+                "",
+                "memory policy mode requires 0 nodes but got 2 (linux.memoryPolicy.nodes)",
+            ),
+        ] {
+            let flags = [flag].into_iter().filter(|flag| !flag.is_empty()).map(str::to_owned).collect();
+            let raw = oci::MemoryPolicy { mode: mode.into(), nodes: nodes.into(), flags };
+            let mut faults = Faults::default();
+            plan(Some(&raw), &mut faults);
+            assert_eq!(faults.texts().concat(), want);
+        }
+    }
+
+    #[test]
     fn node_lists() {
         for (list, want) in [
             ("", Some(vec![])),

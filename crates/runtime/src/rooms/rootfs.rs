@@ -112,9 +112,9 @@ pub fn host_open(plan: &Plan) -> Result<OwnedFd> {
     let failed = || "error preparing rootfs".to_owned();
     let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).on(failed)?;
     sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(Propagation::Slave), true).on(failed)?;
-    if let Some((propagation, recursive)) = plan.propagation {
-        sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(propagation), recursive)
-            .on(failed)?;
+    // The others come when it is the root: a shared one could not be pivoted to.
+    if let (kind @ (Propagation::Private | Propagation::Slave), recursive) = own_propagation(plan) {
+        sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(kind), recursive).on(failed)?;
     }
     Ok(tree)
 }
@@ -128,7 +128,12 @@ pub fn init_prepare(plan: &Plan, tree: Option<OwnedFd>) -> Result<RootDir> {
         return Ok(RootDir::new(sys::file::open_dir(&plan.path)?));
     }
     let failed = || "error preparing rootfs".to_owned();
-    let (propagation, recursive) = plan.propagation.unwrap_or((Propagation::Slave, true));
+    let (propagation, recursive) = match plan.propagation {
+        None => (Propagation::Slave, true),
+        // The container's mounts are to be so, and not the host's, which are bound into it.
+        Some((Propagation::Unbindable, recursive)) => (Propagation::Private, recursive),
+        Some(other) => other,
+    };
     sys::mount::set_propagation(Path::new("/"), propagation, recursive).on(failed)?;
     if let Some(tree) = tree {
         sys::mount::set_propagation(Path::new("/"), Propagation::Slave, false).on(failed)?;
@@ -141,9 +146,19 @@ pub fn init_prepare(plan: &Plan, tree: Option<OwnedFd>) -> Result<RootDir> {
         quiet_parent(&plan.path, propagation).on(failed)?;
     }
     let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).on(failed)?;
+    if plan.propagation.is_none() {
+        let (kind, recursive) = own_propagation(plan);
+        sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(kind), recursive).on(failed)?;
+    }
     let place = sys::file::open_dir(&plan.path).on(failed)?;
     sys::mount::attach(tree.as_fd(), place.as_fd()).on(failed)?;
     Ok(RootDir::new(tree))
+}
+
+/// What becomes of the root file system itself. Without a word of the config mounts in it go on to receive those
+/// of the host, but it does not.
+fn own_propagation(plan: &Plan) -> (Propagation, bool) {
+    plan.propagation.unwrap_or((Propagation::Private, false))
 }
 
 /// Makes the mount that `path` is on receive only (or neither way).

@@ -12,15 +12,16 @@ pub struct Plan {
 
 const POLICIES: [(&str, u32); 7] = [
     ("SCHED_OTHER", 0),
-    ("SCHED_FIFO", 1),
-    ("SCHED_RR", 2),
+    ("SCHED_FIFO", FIFO),
+    ("SCHED_RR", ROUND_ROBIN),
     ("SCHED_BATCH", 3),
     ("SCHED_ISO", 4),
     ("SCHED_IDLE", 5),
     ("SCHED_DEADLINE", DEADLINE),
 ];
 
-/// The number of `SCHED_DEADLINE`.
+const FIFO: u32 = 1;
+const ROUND_ROBIN: u32 = 2;
 const DEADLINE: u32 = 6;
 
 const FLAGS: [(&str, u64); 7] = [
@@ -106,14 +107,28 @@ fn plan_io(raw: &oci::IoPriority, faults: &mut Faults) -> Option<(u32, u32)> {
     Some((number, level?))
 }
 
+/// What a policy needs that the kernel may have missed.
+fn needs(policy: u32) -> &'static str {
+    match policy {
+        DEADLINE => {
+            "SCHED_DEADLINE needs all processors and the rights of the host: \
+             neither linux.resources.cpu.cpus nor a user namespace can be used together with it"
+        }
+        FIFO | ROUND_ROBIN => {
+            "SCHED_FIFO and SCHED_RR need the rights of the host, which root of a user namespace has not, \
+             and on cgroup version 1 some linux.resources.cpu.realtimeRuntime"
+        }
+        _ => "a nice value below 0 needs the rights of the host, which root of a user namespace has not",
+    }
+}
+
 /// Sets both for the caller.
 pub fn init_apply(plan: &Plan) -> Result<()> {
     if let Some(scheduler) = &plan.scheduler {
         sys::sched::set_scheduler(scheduler).map_err(|e| {
-            let bound = e.errno == sys::Errno::PERM && scheduler.policy == DEADLINE;
+            let refused = e.errno == sys::Errno::PERM;
             let error = Error::from(e).context("error setting scheduler");
-            let hint = "SCHED_DEADLINE needs all processors: linux.resources.cpu.cpus can't be used together with it";
-            if bound { error.hint(hint) } else { error }
+            if refused { error.hint(needs(scheduler.policy)) } else { error }
         })?;
     }
     if let Some((class, level)) = plan.io_priority {

@@ -69,7 +69,8 @@ fn refuse(name: &str, namespaces: &namespaces::Plan, network: bool) -> Option<St
         }
     }
     if name.starts_with("user.") {
-        return Some(format!("setting ucounts without a user namespace not allowed: {name}"));
+        return (!namespaces.user.is_private())
+            .then(|| format!("setting ucounts without a user namespace not allowed: {name}"));
     }
     Some(format!("sysctl {name:?} is not in a separate kernel namespace"))
 }
@@ -136,6 +137,7 @@ mod tests {
             ipc: Namespace::New,
             network: Namespace::New,
             uts: Namespace::New,
+            user: Namespace::New,
             ..Default::default()
         };
         let none = namespaces::Plan::default();
@@ -145,6 +147,27 @@ mod tests {
             ("net.ipv4.ip_forward", &all, Ok("net/ipv4/ip_forward")),
             ("net/ipv4/conf/eno2.100/rp_filter", &all, Ok("net/ipv4/conf/eno2.100/rp_filter")),
             ("kernel.domainname", &all, Ok("kernel/domainname")),
+            ("user.max_user_namespaces", &all, Ok("user/max_user_namespaces")),
+            (
+                "user.max_user_namespaces",
+                &none,
+                Err("setting ucounts without a user namespace not allowed: user.max_user_namespaces"),
+            ),
+            (
+                "kernel.domainname",
+                &none,
+                Err("sysctl \"kernel.domainname\" is not in a separate kernel namespace"),
+            ),
+            (
+                "kernel.hostname",
+                &none,
+                Err("sysctl \"kernel.hostname\" is not in a separate kernel namespace"),
+            ),
+            (
+                "fs.mqueue.msg_max",
+                &none,
+                Err("sysctl \"fs.mqueue.msg_max\" is not allowed in the hosts ipc namespace"),
+            ),
             (
                 "kernel.hostname",
                 &all,
