@@ -22,30 +22,31 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr::addr_of;
 
 use libc::c_long;
-use rustix::mount::{FsMountFlags, FsOpenFlags};
 
 use crate::error::{Errno, Error, Result};
 use crate::mount::attr;
 
 /// The program's file.
 const OWN: &CStr = c"/proc/self/exe";
-/// The longest value that `fsconfig(2)` takes, with its NUL.
-const VALUE: usize = 256;
 
-/// Opens the program's own file through an overlay over its directory. It is mounted nowhere, so nobody else
-/// sees it, and it has no upper layer, so it can't be written to.
-///
-/// Only for files whose path is shorter than about 250 bytes and has no `:` or `\` in its directory, and not
-/// for those in the root directory.
-pub fn open_own_through_overlay() -> Result<OwnedFd> {
-    match open_view() {
+/// Opens the program's own file through a read-only mount of just this file. It is attached nowhere, so that
+/// no process, whatever its rights, can make it writable again, or bind it elsewhere: the kernel lets nobody
+/// change a mount that is in no mount namespace.
+pub fn open_own_read_only() -> Result<OwnedFd> {
+    match mount_own_read_only() {
         // SAFETY: the descriptor was opened for this and has no other owner.
         Ok(fd) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         Err(Failure { call, errno }) => {
             let errno = Errno::from_raw_os_error(i32::try_from(errno).unwrap_or(libc::EIO));
-            Err(Error { call, args: "for an overlay of the program's directory".to_owned(), errno })
+            Err(Error { call, args: OWN.to_string_lossy().into_owned(), errno })
         }
     }
+}
+
+/// Whether `magic`, of statfs(2), is of a file system that nobody can write to: cramfs, erofs, iso9660, romfs,
+/// squashfs.
+pub fn is_never_written(magic: u64) -> bool {
+    magic == 0x28cd_3d45 || magic == 0xe0f5_e1e2 || magic == 0x9660 || magic == 0x7275 || magic == 0x7371_7368
 }
 
 /// Makes [`begin`] the program's first function in release builds for processors whose first instructions
@@ -93,7 +94,8 @@ macro_rules! entry {
     };
 }
 
-/// Starts the program again through an overlay if it is called for that; returns when it is not, or can't.
+/// Starts the program again through a read-only mount if it is called for that; returns when it is not, or
+/// can't.
 ///
 /// # Safety
 /// `stack` points at what execve(2) leaves there: the number of arguments, the arguments, a null pointer, the
@@ -111,23 +113,23 @@ pub unsafe extern "C" fn begin(stack: *const usize) {
         let argument = unsafe { argv.add(at) };
         // SAFETY: it is one of them, and a string.
         let argument = unsafe { argument.read_volatile() }.cast::<u8>();
-        // Where a flag's value is taken for the command, the overlay is made for nothing.
+        // Where a flag's value is taken for the command, the mount is made for nothing.
         makes_container |= begins_with(argument, b"create\0")
             | begins_with(argument, b"run\0")
             | begins_with(argument, b"exec\0");
         at += 1;
     }
-    if !makes_container || !is_on_plain_file_system() {
+    if !makes_container || is_attached_nowhere() || is_on_such_a_file_system() {
         return;
     }
-    let Ok(view) = open_view() else { return };
+    let Ok(own) = mount_own_read_only() else { return };
     // SAFETY: the environment comes after the arguments and their null pointer.
     let envp = unsafe { argv.add(count + 1) };
     // SAFETY: both lists are the kernel's own, and the path is a string.
     unsafe {
-        call(libc::SYS_execveat, [word_of(view), word(c"".as_ptr()), word(argv), word(envp), EMPTY_PATH]);
+        call(libc::SYS_execveat, [word_of(own), word(c"".as_ptr()), word(argv), word(envp), EMPTY_PATH]);
     }
-    close(view);
+    close(own);
 }
 
 /// What could not be done, and why.
@@ -137,141 +139,51 @@ struct Failure {
 }
 
 const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
+const CWD: usize = libc::AT_FDCWD as usize;
 
-/// Whether the program lies where an overlay of it is of use: not when it is seen through one already, nor
-/// in memory, where the sealed copies are.
-fn is_on_plain_file_system() -> bool {
-    const OVERLAY: i64 = 0x794c_7630;
-    const TMPFS: i64 = 0x0102_1994;
+/// Whether the program runs through such a mount: its path there is `/`, which no file has elsewhere.
+fn is_attached_nowhere() -> bool {
+    let mut path = MaybeUninit::<[u8; 2]>::uninit();
+    let path = path.as_mut_ptr();
+    // SAFETY: the kernel reads a string, and writes no more bytes than it is told.
+    unsafe { call(libc::SYS_readlinkat, [CWD, word(OWN.as_ptr()), word(path), 2, 0]) == 1 }
+}
+
+/// Whether the program lies where it can't be written to anyway.
+fn is_on_such_a_file_system() -> bool {
     let mut fs = MaybeUninit::<libc::statfs>::uninit();
     let fs = fs.as_mut_ptr();
-    // SAFETY: the kernel fills the structure whose address it gets.
+    // SAFETY: the kernel reads a string and fills the structure whose address it gets.
     if unsafe { call(libc::SYS_statfs, [word(OWN.as_ptr()), word(fs), 0, 0, 0]) } != 0 {
         return false;
     }
     // SAFETY: it is filled.
     let magic = unsafe { addr_of!((*fs).f_type) };
     // SAFETY: it points into the structure.
-    let magic = unsafe { magic.read_volatile() };
-    magic != OVERLAY && magic != TMPFS
+    is_never_written(unsafe { magic.read_volatile() } as u64)
 }
 
-fn open_view() -> Result<RawFd, Failure> {
-    let (mut layers, mut path) = (MaybeUninit::<[u8; VALUE]>::uninit(), MaybeUninit::<[u8; VALUE]>::uninit());
-    let (layers, path) = (layers.as_mut_ptr().cast::<u8>(), path.as_mut_ptr().cast::<u8>());
-    let (length, again) = (read_own_path(layers)?, read_own_path(path)?);
-    let unfit = Failure { call: "readlink", errno: libc::ENAMETOOLONG as isize };
-    // One more than the slash before the name.
-    let (mut name, mut at, mut special) = (0, 0, false);
-    while at < length {
-        // SAFETY: at is less than what was read.
-        let byte = unsafe { layers.add(at) };
-        // SAFETY: it points into the array.
-        let byte = unsafe { byte.read_volatile() };
-        at += 1;
-        if byte == b'/' {
-            name = at;
-        }
-        special |= byte == b':' || byte == b'\\';
-    }
-    if name < 2 || special || length != again {
-        return Err(unfit);
-    }
-    // SAFETY: the slash is part of what was read.
-    let end = unsafe { layers.add(name - 1) };
-    // An overlay must have two layers, and the kernel refuses, and logs, a layer within another.
-    let second = if begins_with(layers, b"/run") { b":/dev\0" } else { b":/run\0" };
-    // SAFETY: read_own_path has left more room than that.
-    unsafe { copy(second, end) };
-    // SAFETY: the same.
-    let name = unsafe { path.add(name) };
-    let mount = mount_overlay(layers)?;
-    let view = open_at(mount, name);
-    close(mount);
-    let view = view?;
-    // The path was right when the program was started: by now another file may be there.
-    match is_own(view) {
-        Ok(true) => Ok(view),
-        other => {
-            close(view);
-            Err(other.err().unwrap_or(Failure { call: "statx", errno: libc::ESTALE as isize }))
+fn mount_own_read_only() -> Result<RawFd, Failure> {
+    const FLAGS: usize = (libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC) as usize;
+    // SAFETY: the kernel reads a string.
+    let own = unsafe { call(libc::SYS_open_tree, [CWD, word(OWN.as_ptr()), FLAGS, 0, 0]) };
+    let own = done("open_tree", own)? as RawFd;
+    let change = libc::mount_attr {
+        attr_set: attr::RDONLY | attr::NOSUID | attr::NODEV,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    const SIZE: usize = size_of::<libc::mount_attr>();
+    let arguments = [word_of(own), word(c"".as_ptr()), EMPTY_PATH, word(&raw const change), SIZE];
+    // SAFETY: the kernel reads a string and the structure.
+    match done("mount_setattr", unsafe { call(libc::SYS_mount_setattr, arguments) }) {
+        Ok(_) => Ok(own),
+        Err(failure) => {
+            close(own);
+            Err(failure)
         }
     }
-}
-
-/// Reads the path of the program's file, ends it with a NUL, and gives its length, which leaves room for
-/// what [`open_view`] puts behind it.
-fn read_own_path(into: *mut u8) -> Result<usize, Failure> {
-    const ROOM: usize = VALUE - 8;
-    // SAFETY: the kernel writes at most as many bytes as it is told, which is less than the array has.
-    let length = unsafe { call(libc::SYS_readlinkat, [CWD, word(OWN.as_ptr()), word(into), ROOM, 0]) };
-    let length = done("readlink", length)?;
-    if length >= ROOM {
-        return Err(Failure { call: "readlink", errno: libc::ENAMETOOLONG as isize });
-    }
-    // SAFETY: the length is less than that of the array.
-    let end = unsafe { into.add(length) };
-    // SAFETY: it points into the array.
-    unsafe { end.write_volatile(0) };
-    Ok(length)
-}
-
-const CWD: usize = libc::AT_FDCWD as usize;
-
-/// Makes an overlay of `layers` that is attached nowhere.
-fn mount_overlay(layers: *const u8) -> Result<RawFd, Failure> {
-    /// `enum fsconfig_command` of `linux/mount.h`.
-    const SET_STRING: usize = 1;
-    const CREATE: usize = 6;
-    const ATTRIBUTES: usize = (attr::RDONLY | attr::NOSUID | attr::NODEV) as usize;
-    let cloexec = FsOpenFlags::FSOPEN_CLOEXEC.bits() as usize;
-    // SAFETY: the kernel reads a string.
-    let fs = unsafe { call(libc::SYS_fsopen, [word(c"overlay".as_ptr()), cloexec, 0, 0, 0]) };
-    let fs = done("fsopen", fs)?;
-    let (key, xino, off) = (word(c"lowerdir".as_ptr()), word(c"xino".as_ptr()), word(c"off".as_ptr()));
-    // SAFETY: the kernel reads two strings.
-    let mut ret = unsafe { call(libc::SYS_fsconfig, [fs, SET_STRING, key, word(layers), 0]) };
-    if ret == 0 {
-        // Inode numbers need not be unique across the layers; without this the kernel may log that they
-        // aren't. Some have no such option.
-        // SAFETY: the kernel reads two strings.
-        unsafe { call(libc::SYS_fsconfig, [fs, SET_STRING, xino, off, 0]) };
-        // SAFETY: the kernel reads no memory for this.
-        ret = unsafe { call(libc::SYS_fsconfig, [fs, CREATE, 0, 0, 0]) };
-    }
-    let mut made = done("fsconfig", ret);
-    if made.is_ok() {
-        let cloexec = FsMountFlags::FSMOUNT_CLOEXEC.bits() as usize;
-        // SAFETY: the kernel reads no memory for this.
-        made = done("fsmount", unsafe { call(libc::SYS_fsmount, [fs, cloexec, ATTRIBUTES, 0, 0]) });
-    }
-    close(fs as RawFd);
-    made.map(|fd| fd as RawFd)
-}
-
-fn open_at(dir: RawFd, name: *const u8) -> Result<RawFd, Failure> {
-    const FLAGS: usize = (libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC) as usize;
-    // SAFETY: the kernel reads a string.
-    let ret = unsafe { call(libc::SYS_openat, [word_of(dir), word(name), FLAGS, 0, 0]) };
-    done("openat", ret).map(|fd| fd as RawFd)
-}
-
-/// Whether `view` shows the program's own file.
-fn is_own(view: RawFd) -> Result<bool, Failure> {
-    Ok(identity(word_of(view), c"", EMPTY_PATH)? == identity(CWD, OWN, 0)?)
-}
-
-/// What a file and the view of it through an overlay have in common: number, size, time of the last change.
-fn identity(dir: usize, path: &CStr, flags: usize) -> Result<(u64, u64, i64, u32), Failure> {
-    const MASK: usize = (libc::STATX_INO | libc::STATX_SIZE | libc::STATX_MTIME) as usize;
-    let mut stat = MaybeUninit::<libc::statx>::uninit();
-    let stat = stat.as_mut_ptr();
-    // SAFETY: the kernel reads a string and fills the structure whose address it gets.
-    let ret = unsafe { call(libc::SYS_statx, [dir, word(path.as_ptr()), flags, MASK, word(stat)]) };
-    done("statx", ret)?;
-    // SAFETY: it is filled.
-    let stat = unsafe { &*stat };
-    Ok((stat.stx_ino, stat.stx_size, stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec))
 }
 
 fn close(fd: RawFd) {
@@ -296,25 +208,6 @@ fn begins_with(from: *const u8, text: &[u8]) -> bool {
         at += 1;
     }
     true
-}
-
-/// Copies `text`.
-///
-/// # Safety
-/// There is room for it at `to`.
-unsafe fn copy(text: &[u8], to: *mut u8) {
-    let mut at = 0;
-    while at < text.len() {
-        // SAFETY: at is less than the length.
-        let byte = unsafe { text.as_ptr().add(at) };
-        // SAFETY: it points into the slice.
-        let byte = unsafe { byte.read_volatile() };
-        // SAFETY: the caller vouches for the room.
-        let place = unsafe { to.add(at) };
-        // SAFETY: the same.
-        unsafe { place.write_volatile(byte) };
-        at += 1;
-    }
 }
 
 fn word_of(fd: RawFd) -> usize {

@@ -5,27 +5,21 @@ use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use crate::OFlags;
 use crate::error::{Errno, Error, Named, Result, check};
-use crate::file::{CWD, open_at, retry, stat_fd};
+use crate::file::{retry, stat_fd};
 
 /// Opens the file that this process runs from.
 pub fn open_own() -> Result<OwnedFd> {
     crate::file::open("/proc/self/exe")
 }
 
-/// The path of an open file; on a mount that is attached nowhere, its path below the root of the mount.
+/// The path of an open file; on a mount that is attached nowhere, its path below the root of the mount, which
+/// is `/` for a mount of one file.
 pub fn path(fd: BorrowedFd<'_>) -> Result<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let link = link(fd);
     let text = rustix::fs::readlink(&link, Vec::new()).named("readlink", || link.clone())?;
     Ok(std::ffi::OsString::from_vec(text.into_bytes()).into())
-}
-
-/// Opens the file of `fd` once more, for writing. A program that runs answers with `ETXTBSY`, but a file
-/// system that is read-only as a whole answers with `EROFS` first.
-pub fn open_for_writing(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    open_at(CWD, link(fd), OFlags::WRONLY, 0)
 }
 
 fn link(fd: BorrowedFd<'_>) -> String {
@@ -95,6 +89,12 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+    use crate::OFlags;
+    use crate::file::{CWD, open_at};
+
+    fn open_for_writing(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+        open_at(CWD, link(fd), OFlags::WRONLY, 0)
+    }
 
     #[test]
     fn a_copy_in_memory_is_complete_and_can_not_be_written_to() {

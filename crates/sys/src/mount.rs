@@ -289,6 +289,12 @@ pub fn cover(path: &Path, kind: &str) -> Result<()> {
     attach(over.as_fd(), target.as_fd())
 }
 
+/// Whether nothing can be written through the mount that `fd` was opened by.
+pub fn is_read_only(fd: BorrowedFd<'_>) -> Result<bool> {
+    let stat = rustix::fs::fstatvfs(fd).call("fstatfs")?;
+    Ok(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
 /// The magic number of the file system that `fd` is on; see statfs(2).
 pub fn fs_magic(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(u64::from_ne_bytes(rustix::fs::fstatfs(fd).call("fstatfs")?.f_type.to_ne_bytes()))

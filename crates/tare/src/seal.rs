@@ -2,8 +2,8 @@
 //!
 //! A process of ours that enters a container can be looked at from inside: `/proc/PID/exe` leads to the
 //! program on the host, and root in the container could overwrite it. So before such a process is made the
-//! program starts again from a file that nobody can write to: itself, seen through a read-only overlay that
-//! is mounted nowhere, or else a sealed copy in memory. The second start finds out by looking at its own
+//! program starts again from a file that nobody can write to: itself, seen through a read-only mount that is
+//! attached nowhere, or else a sealed copy in memory. The second start finds out by looking at its own
 //! file that this has happened; it is told nothing, so nothing can be left behind or be forged.
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
@@ -12,14 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use runtime::{Error, Kind, Result};
-use sys::{Errno, exe, file, mount};
+use sys::{entry, exe, mount};
 
-/// File systems of statfs(2) that can't be written to by anybody: cramfs, erofs, iso9660, romfs, squashfs.
-const READ_ONLY: [u64; 5] = [0x28cd_3d45, 0xe0f5_e1e2, 0x9660, 0x7275, 0x7371_7368];
 /// The file system that a sealed copy in memory is on.
 const TMPFS: u64 = 0x0102_1994;
-/// The file system that the program is seen through.
-const OVERLAY: u64 = 0x794c_7630;
 
 /// Returns when the program runs from a file that a container can't write to; else starts it again, with
 /// the same arguments, from one.
@@ -29,45 +25,30 @@ pub fn seal(args: &[&OsStr]) -> Result<()> {
         return restore_name(args);
     }
     let mut failures = Vec::new();
-    for make in [through_overlay, copy] {
+    for make in [through_mount, copy] {
         match make(own.as_fd()).and_then(|program| start_again(program.as_fd(), args)) {
             Err(error) => failures.push(error.text),
         }
     }
     let text = format!("the program's file can't be kept from the container: {}", failures.join("; "));
-    Err(Error::new(Kind::System, text).hint(
-        "root needs overlayfs in the kernel; anybody else needs the sysctl vm.memfd_noexec to be less than 2",
-    ))
+    Err(Error::new(Kind::System, text)
+        .hint("whoever may not mount anything needs the sysctl vm.memfd_noexec to be less than 2"))
 }
 
 /// Whether no container can write to the program `fd`, judged by what file it is.
 fn is_safe(program: BorrowedFd<'_>) -> Result<bool> {
     Ok(match mount::fs_magic(program)? {
-        magic if READ_ONLY.contains(&magic) => true,
-        TMPFS => exe::is_sealed(program),
-        // An overlay without an upper layer stays read-only for ever. One with an upper layer can be
-        // remounted by whoever mounted it, but ours is the only one that has no place in the tree.
-        OVERLAY => is_read_only(program) && !has_path(program)?,
-        _ => false,
+        magic if entry::is_never_written(magic) => true,
+        TMPFS if exe::is_sealed(program) => true,
+        // Ours has this one file, and a mount that is attached nowhere stays as it is; others can be
+        // remounted by those who see them.
+        _ => exe::path(program)? == Path::new("/") && mount::is_read_only(program)?,
     })
 }
 
-/// Whether the whole file system of a program is read-only, and not only the mount.
-fn is_read_only(program: BorrowedFd<'_>) -> bool {
-    exe::open_for_writing(program).is_err_and(|error| error.errno == Errno::ROFS)
-}
-
-/// Whether a program can be found under the path that the kernel gives for it.
-fn has_path(program: BorrowedFd<'_>) -> Result<bool> {
-    let here = file::stat_fd(program)?;
-    let path = exe::path(program)?;
-    Ok(file::stat(path).is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)))
-}
-
-/// Opens the program through an overlay over its directory, if this is its first start and [`sys::entry`]
-/// has not done so already.
-fn through_overlay(_: BorrowedFd<'_>) -> Result<OwnedFd> {
-    Ok(sys::entry::open_own_through_overlay()?)
+/// Opens the program through a mount of its own, if [`sys::entry`] has not done so already.
+fn through_mount(_: BorrowedFd<'_>) -> Result<OwnedFd> {
+    Ok(entry::open_own_read_only()?)
 }
 
 /// Copies the program to memory.
