@@ -39,7 +39,7 @@ fn names_what_is_there(lab: &Lab) -> Outcome {
     let features = features(lab)?;
     let linux = &features["linux"];
     let namespaces = linux["namespaces"].as_array().unwrap();
-    for kind in ["cgroup", "ipc", "mount", "network", "pid", "time", "uts"] {
+    for kind in ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"] {
         assert!(namespaces.contains(&json!(kind)), "namespaces lack {kind}");
     }
     assert_eq!(linux["capabilities"].as_array().unwrap().len(), 41);

@@ -12,7 +12,7 @@ const OLDEST: &str = "1.0.0";
 const HOOKS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mount", "network", "pid", "time", "uts"];
+const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 /// What this build can do.
 ///

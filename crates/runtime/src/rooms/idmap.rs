@@ -195,7 +195,7 @@ const SINCE: [(&str, (u32, u32)); 14] = [
     ("tmpfs", (6, 3)),
     ("ceph", (6, 7)),
     ("hugetlbfs", (6, 9)),
-    ("bcachefs", (6, 10)),
+    ("bcachefs", (6, 11)),
     ("fuse", (6, 12)),
     ("virtiofs", (6, 12)),
 ];
