@@ -13,6 +13,7 @@ tests![
     root_owns_what_is_made_for_it,
     files_that_its_user_can_not_look_for,
     bind_mounts_keep_their_options,
+    a_mount_of_the_container_is_bound_elsewhere,
     more_than_one_line,
     groups_and_users_are_mapped,
     limits_and_oom_score_from_outside,
@@ -121,6 +122,20 @@ fn bind_mounts_keep_their_options(lab: &Lab) -> Outcome {
     let run = c.run(&[]);
     assert!(run.ok().contains(" /data ro,nosuid,nodev"), "{run:?}");
     assert!(run.out.ends_with("file\n") && run.err.contains("Read-only file system"), "{run:?}");
+    Ok(())
+}
+
+/// The source of the second is a mount that is made for the first.
+fn a_mount_of_the_container_is_bound_elsewhere(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 2)?;
+    let mut c = mapped(lab, &["sh", "-c", "echo one > /first/file; cat /second/file; stat -f -c %T /second"]);
+    let source = c.rootfs("first").to_str().unwrap().to_owned();
+    fs::create_dir(&source).unwrap();
+    c.edit(|v| {
+        mount(v, "/first", "tmpfs", "first", &[]);
+        mount(v, "/second", "bind", &source, &["bind"]);
+    });
+    assert_eq!(c.run(&[]).ok(), "one\ntmpfs\n");
     Ok(())
 }
 

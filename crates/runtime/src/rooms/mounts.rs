@@ -145,9 +145,11 @@ pub fn id_maps(plan: &Plan) -> impl Iterator<Item = &IdMap> {
 
 /// Opens what only the runtime can, for an init in a user namespace: the sources of bind mounts, which its user
 /// may not look for by their paths, and new file systems with id maps, which are the host's for that. They are
-/// attached nowhere, and get nothing but what the host mounts below them.
-pub fn host_open(plan: &Plan, users: &UserNamespaces) -> Result<Vec<Option<OwnedFd>>> {
+/// attached nowhere, and get nothing but what the host mounts below them. A source in the container's own
+/// `rootfs` may be a mount that is made before it.
+pub fn host_open(plan: &Plan, rootfs: &Path, users: &UserNamespaces) -> Result<Vec<Option<OwnedFd>>> {
     let open = |mount: &Mount| match &mount.what {
+        What::Bind(source, _) if source.starts_with(rootfs) && mount.id_map.is_none() => Ok(None),
         What::Bind(source, depth) => {
             let tree = open_source(mount, source, *depth, users)?;
             sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(Propagation::Slave), true)?;

@@ -135,23 +135,31 @@ pub fn init_prepare(plan: &Plan, tree: Option<OwnedFd>) -> Result<RootDir> {
         Some(other) => other,
     };
     sys::mount::set_propagation(Path::new("/"), propagation, recursive).on(failed)?;
-    if let Some(tree) = tree {
-        sys::mount::set_propagation(Path::new("/"), Propagation::Slave, false).on(failed)?;
-        // Any place will do to pivot from, and this one can be reached by every user.
-        sys::mount::attach_over_root(tree.as_fd()).on(failed)?;
-        return Ok(RootDir::new(tree));
-    }
     if plan.propagation.is_some_and(|(kind, recursive)| kind != Propagation::Slave || !recursive) {
         // A shared parent would carry the mount below to the host, and pivot_root refuses it.
         quiet_parent(&plan.path, propagation).on(failed)?;
     }
-    let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).on(failed)?;
-    if plan.propagation.is_none() {
-        let (kind, recursive) = own_propagation(plan);
-        sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(kind), recursive).on(failed)?;
+    let tree = match tree {
+        Some(tree) => tree,
+        None => {
+            let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).on(failed)?;
+            if plan.propagation.is_none() {
+                let (kind, recursive) = own_propagation(plan);
+                sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(kind), recursive)
+                    .on(failed)?;
+            }
+            tree
+        }
+    };
+    match sys::file::open_dir(&plan.path) {
+        Ok(place) => sys::mount::attach(tree.as_fd(), place.as_fd()).on(failed)?,
+        // Any place will do to pivot from, and this one can be reached by every user.
+        Err(e) if e.errno == sys::Errno::ACCESS => {
+            sys::mount::set_propagation(Path::new("/"), Propagation::Slave, false).on(failed)?;
+            sys::mount::attach_over_root(tree.as_fd()).on(failed)?;
+        }
+        Err(e) => return Err(e).on(failed),
     }
-    let place = sys::file::open_dir(&plan.path).on(failed)?;
-    sys::mount::attach(tree.as_fd(), place.as_fd()).on(failed)?;
     Ok(RootDir::new(tree))
 }
 
@@ -168,8 +176,8 @@ fn quiet_parent(path: &Path, propagation: Propagation) -> Result<(), sys::Error>
     for path in path.ancestors() {
         last = sys::mount::set_propagation(path, kind, false);
         match &last {
-            // Not a mount point: one further up is.
-            Err(e) if e.errno == sys::Errno::INVAL => {}
+            // Not a mount point, or out of reach: one further up is.
+            Err(e) if matches!(e.errno, sys::Errno::INVAL | sys::Errno::ACCESS) => {}
             _ => break,
         }
     }

@@ -29,5 +29,5 @@ pub fn host_open(plan: &Plan, joins: &Joins) -> Result<Trees> {
         return Ok(Trees { users, ..Trees::default() });
     }
     let root = Some(rootfs::host_open(&plan.rootfs)?);
-    Ok(Trees { root, mounts: mounts::host_open(&plan.mounts, &users)?, users })
+    Ok(Trees { root, mounts: mounts::host_open(&plan.mounts, &plan.rootfs.path, &users)?, users })
 }
