@@ -11,6 +11,11 @@ tests![
     relative_path,
     memory,
     memory_swap,
+    memory_of_version_1,
+    memory_in_use_is_looked_at,
+    realtime_of_version_1,
+    huge_pages,
+    unified_files,
     cpu,
     cpuset,
     pids,
@@ -126,6 +131,85 @@ fn cpuset(lab: &Lab) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// What version 2 does not have. What limited the kernel's memory alone is taken and does nothing, as in runc.
+fn memory_of_version_1(lab: &Lab) -> Outcome {
+    controller("memory")?;
+    if unified() {
+        return Err(Skip("the host has cgroup version 2 alone".into()));
+    }
+    let memory = json!({"swappiness": 7, "disableOOMKiller": true, "useHierarchy": true,
+        "limit": 33_554_432, "kernel": 16_777_216, "kernelTCP": 16_777_216});
+    let c = with(lab, &json!({"memory": memory}));
+    assert_eq!(c.cgroup("memory", "memory.swappiness")?, "7");
+    assert!(c.cgroup("memory", "memory.oom_control")?.starts_with("oom_kill_disable 1"));
+    assert_eq!(c.cgroup("memory", "memory.use_hierarchy")?, "1");
+    assert_ne!(c.cgroup("memory", "memory.kmem.tcp.limit_in_bytes")?, "16777216");
+    Ok(())
+}
+
+/// Version 1 refuses a limit below what is in use by itself, for processes that are there: here nobody is.
+fn memory_in_use_is_looked_at(lab: &Lab) -> Outcome {
+    controller("memory")?;
+    let memory = json!({"limit": 33_554_432, "checkBeforeUpdate": true});
+    let c = with(lab, &json!({"memory": memory}));
+    check(&c, "memory", ("memory.limit_in_bytes", "33554432"), ("memory.max", "33554432"))
+}
+
+fn realtime_of_version_1(lab: &Lab) -> Outcome {
+    let dir = controller("cpu")?;
+    if !dir.join("cpu.rt_runtime_us").exists() {
+        return Err(Skip(
+            "the kernel has no realtime of groups (CONFIG_RT_GROUP_SCHED), or cgroup version 2".into(),
+        ));
+    }
+    let mut c = lab.container(&["sleep", "100"]);
+    // Only a group whose parent has some can have any.
+    let name = format!("{}-rt", lab.name);
+    c.edit(|v| {
+        v["linux"]["cgroupsPath"] = json!(format!("/{name}"));
+        v["linux"]["resources"]["cpu"] = json!({"realtimeRuntime": 1000, "realtimePeriod": 500_000});
+    });
+    c.up();
+    for (file, value) in [("cpu.rt_runtime_us", "1000\n"), ("cpu.rt_period_us", "500000\n")] {
+        assert_eq!(fs::read_to_string(dir.join(&name).join(file)).unwrap(), value, "{file}");
+    }
+    Ok(())
+}
+
+fn huge_pages(lab: &Lab) -> Outcome {
+    controller("hugetlb")?;
+    let c = with(lab, &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]}));
+    check(&c, "hugetlb", ("hugetlb.2MB.limit_in_bytes", "4194304"), ("hugetlb.2MB.max", "4194304"))?;
+    check(&c, "hugetlb", ("hugetlb.2MB.rsvd.limit_in_bytes", "4194304"), ("hugetlb.2MB.rsvd.max", "4194304"))
+}
+
+/// Files of version 2 by their names.
+fn unified_files(lab: &Lab) -> Outcome {
+    let set = |name: &str, value: &str| {
+        let mut c = lab.container(&["sleep", "100"]);
+        c.edit(|v| v["linux"]["resources"]["unified"] = json!({name: value}));
+        c
+    };
+    if !unified() {
+        set("memory.high", "5").run(&[]).fails_with("cannot use unified on cgroup v1");
+        return Ok(());
+    }
+    let mut seen = 0;
+    for (of, file, value) in [
+        ("hugetlb", "hugetlb.2MB.max", "2097152"),
+        ("memory", "memory.high", "1048576"),
+        ("pids", "pids.max", "9"),
+    ] {
+        if controller(of).is_ok() {
+            let c = set(file, value);
+            c.up();
+            assert_eq!(c.cgroup(of, file)?, value);
+            seen += 1;
+        }
+    }
+    if seen == 0 { Err(Skip("none of the controllers hugetlb, memory and pids".into())) } else { Ok(()) }
 }
 
 fn pids(lab: &Lab) -> Outcome {

@@ -43,6 +43,7 @@ mod notify;
 mod parent;
 mod process;
 mod ps;
+mod refused;
 mod rootless;
 mod run;
 mod scheduling;
@@ -94,6 +95,7 @@ fn main() -> std::process::ExitCode {
         parent::TESTS,
         process::TESTS,
         ps::TESTS,
+        refused::TESTS,
         rootless::TESTS,
         run::TESTS,
         scheduling::TESTS,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr)] // its messages are for whoever typed it
 
+mod conformance;
 mod pages;
 mod tidy;
 
@@ -13,10 +14,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["tidy"] => return tidy::run(),
+        ["conformance"] => conformance::write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
         ["man", dir] => pages::man(Path::new(dir)),
         ["completions", dir] => pages::completions(Path::new(dir)),
         _ => {
-            eprintln!("usage: cargo xtask tidy | man DIR | completions DIR");
+            eprintln!("usage: cargo xtask tidy | conformance | man DIR | completions DIR");
             return ExitCode::FAILURE;
         }
     };

@@ -72,6 +72,10 @@ pub fn run() -> ExitCode {
             findings += 1;
         }
     }
+    for finding in crate::conformance::findings(&root) {
+        eprintln!("{finding}");
+        findings += 1;
+    }
     eprintln!("tidy: {} files, {findings} findings", files.len());
     if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

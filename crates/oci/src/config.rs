@@ -65,6 +65,14 @@ object! {
 }
 
 impl Config {
+    /// The path of every field, such as `mounts[].destination` or `linux.netDevices.NAME.name`, in the order of
+    /// printing.
+    pub fn fields() -> Vec<String> {
+        let mut paths = Vec::new();
+        <Config as crate::object::Field>::list("", &mut paths);
+        paths
+    }
+
     /// Reads a `config.json`; `None` when it is `null`.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub trait Field: Sized + Default {
     fn read<'de, D: Deserializer<'de>>(json: D) -> Result<Self, D::Error>;
     /// Whether a key marked `omitempty` is left out for this value.
     fn is_empty(&self) -> bool;
+    /// Adds the paths of all fields below a value of this type, which is at `path`.
+    fn list(_path: &str, _paths: &mut Vec<String>) {}
 }
 
 macro_rules! scalar {
@@ -42,6 +44,10 @@ impl<T: Field> Field for Option<T> {
     fn is_empty(&self) -> bool {
         self.is_none()
     }
+
+    fn list(path: &str, paths: &mut Vec<String>) {
+        T::list(path, paths);
+    }
 }
 
 impl<T: Field> Field for Vec<T> {
@@ -52,6 +58,10 @@ impl<T: Field> Field for Vec<T> {
     fn is_empty(&self) -> bool {
         self.is_empty()
     }
+
+    fn list(path: &str, paths: &mut Vec<String>) {
+        T::list(&format!("{path}[]"), paths);
+    }
 }
 
 impl<T: Field> Field for BTreeMap<String, T> {
@@ -61,6 +71,10 @@ impl<T: Field> Field for BTreeMap<String, T> {
 
     fn is_empty(&self) -> bool {
         self.is_empty()
+    }
+
+    fn list(path: &str, paths: &mut Vec<String>) {
+        T::list(&format!("{path}.NAME"), paths);
     }
 }
 
@@ -227,6 +241,15 @@ macro_rules! object {
 
                 fn is_empty(&self) -> bool {
                     false // Go never leaves a struct out
+                }
+
+                fn list(path: &str, paths: &mut Vec<String>) {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    $(
+                        let field = format!("{path}{dot}{}", $key);
+                        paths.push(field.clone());
+                        <$type as Field>::list(&field, paths);
+                    )*
                 }
             }
         };

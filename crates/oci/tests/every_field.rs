@@ -1,6 +1,8 @@
 //! Every field of the specification's config: read, printed, and named when it
 //! is wrong. `every_field.json` has each of them once, in the order of printing.
 #![allow(clippy::unwrap_used, reason = "clippy takes the functions between the tests for no tests")]
+use std::collections::BTreeSet;
+
 use oci::Config;
 use serde_json::{Value, json};
 
@@ -167,4 +169,44 @@ fn is_read_or_refused_when_bytes_are_broken() {
             assert!(!error.text.is_empty() && error.line > 0, "{error:?}");
         }
     }
+}
+
+/// The path of a place as the specification would name its field; `None` for elements of lists and for names that
+/// are free.
+fn field(path: &str) -> Option<String> {
+    let mut field = String::new();
+    for part in path.split('[') {
+        match part.split_once(']') {
+            Some((_, rest)) => field.extend(["[]", rest]),
+            None => field.push_str(part),
+        }
+    }
+    for (map, holds_objects) in [
+        ("annotations.", false),
+        ("linux.sysctl.", false),
+        ("linux.resources.unified.", false),
+        ("linux.resources.rdma.", true),
+        ("linux.netDevices.", true),
+        ("linux.timeOffsets.", true),
+    ] {
+        if let Some(rest) = field.strip_prefix(map) {
+            let (_, below) = rest.split_once('.').filter(|_| holds_objects)?;
+            return Some(format!("{map}NAME.{below}"));
+        }
+    }
+    Some(field).filter(|field| !field.ends_with("[]"))
+}
+
+#[test]
+fn is_listed_by_its_path() {
+    let listed: BTreeSet<_> = Config::fields().into_iter().collect();
+    let mut in_document: BTreeSet<_> = places().iter().filter_map(|place| field(&place.path)).collect();
+    // All lists are of the same hooks, so one that has all fields is enough for the document.
+    let of_all = |path: &&String| {
+        let below =
+            path.strip_prefix("hooks.").and_then(|hook| hook.split_once("[].")).map(|(_, field)| field);
+        below.is_some_and(|field| listed.contains(&format!("hooks.createRuntime[].{field}")))
+    };
+    in_document.extend(listed.iter().filter(of_all).cloned());
+    assert_eq!(listed, in_document);
 }

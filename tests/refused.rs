@@ -1,0 +1,26 @@
+//! Fields of the specification that wait for a later version: refused by name, whatever else is in the config.
+
+use crate::harness::{Lab, Outcome, json, tests};
+
+tests![by_their_names];
+
+fn by_their_names(lab: &Lab) -> Outcome {
+    lab.not_runc("has them")?;
+    for (field, value) in [
+        ("process.apparmorProfile", json!("unconfined")),
+        ("process.selinuxLabel", json!("a:b:c:d")),
+        ("linux.seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
+        ("linux.mountLabel", json!("a:b:c:d")),
+        ("linux.intelRdt", json!({"closID": "x"})),
+        ("linux.resources.blockIO", json!({"weight": 100})),
+        ("linux.resources.blockIO", json!({"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}]})),
+        ("linux.resources.network", json!({"classID": 1})),
+        ("linux.resources.rdma", json!({"mlx5_1": {"hcaHandles": 1}})),
+    ] {
+        let (section, name) = field.rsplit_once('.').unwrap();
+        let section = format!("/{}", section.replace('.', "/"));
+        let run = lab.run(&["true"], |v| v.pointer_mut(&section).unwrap()[name] = value);
+        run.fails(1, &format!("RT run failed: {field} is not supported yet"));
+    }
+    Ok(())
+}
