@@ -3,11 +3,14 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::SealFlags;
+
 use crate::harness::settings::program;
+use crate::harness::user::{ALICE, User};
 use crate::harness::{Lab, Outcome, Runtime, json, tests};
 
 tests![
@@ -15,6 +18,7 @@ tests![
     from_memory,
     from_any_path,
     nobody_makes_it_writable_again,
+    an_ordinary_user,
     from_an_overlay,
     by_a_symlink,
     with_closed_streams,
@@ -122,6 +126,30 @@ fn nobody_makes_it_writable_again(lab: &Lab) -> Outcome {
         assert!(!done.success(), "mount {arguments:?}");
     }
     assert!(fs::read(&at).unwrap() == before, "it was changed");
+    Ok(())
+}
+
+/// A program that is root's is out of reach of a user's containers, and stays as it is; the user's own is copied
+/// to memory.
+fn an_ordinary_user(lab: &Lab) -> Outcome {
+    lab.not_runc("always copies itself")?;
+    for (owner, mode, copied) in [(0, 0o755, false), (0, 0o777, true), (ALICE, 0o755, true)] {
+        let mut alice = User::new(lab, ALICE);
+        alice.runtime.program = copy(lab, &alice.dir.join(format!("bin{owner}-{mode:o}")));
+        chown(&alice.runtime.program, Some(owner), None).unwrap();
+        fs::set_permissions(&alice.runtime.program, fs::Permissions::from_mode(mode)).unwrap();
+        let bundle = alice.bundle(&["true"], |_| {});
+        let id = alice.id(&format!("{owner}-{mode:o}"));
+        alice.call(&["create", "--bundle", bundle.to_str().unwrap(), &id]).ok();
+        let exe = format!("/proc/{}/exe", alice.state(&id)["pid"]);
+        let seen = fs::read_link(&exe).unwrap();
+        assert_eq!(seen.starts_with("/memfd:tare (deleted)"), copied, "{seen:?}");
+        if copied {
+            let seals = rustix::fs::fcntl_get_seals(fs::File::open(&exe).unwrap()).unwrap();
+            assert!(seals.contains(SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL));
+        }
+        alice.call(&["delete", "--force", &id]).ok();
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use runtime::{Error, Kind, Result};
-use sys::{entry, exe, mount};
+use sys::{entry, exe, file, mount};
 
 /// The file system that a sealed copy in memory is on.
 const TMPFS: u64 = 0x0102_1994;
@@ -40,10 +40,19 @@ fn is_safe(program: BorrowedFd<'_>) -> Result<bool> {
     Ok(match mount::fs_magic(program)? {
         magic if entry::is_never_written(magic) => true,
         TMPFS if exe::is_sealed(program) => true,
+        _ if is_out_of_reach(program)? => true,
         // Ours has this one file, and a mount that is attached nowhere stays as it is; others can be
         // remounted by those who see them.
         _ => exe::path(program)? == Path::new("/") && mount::is_read_only(program)?,
     })
+}
+
+/// Whether the caller is an ordinary user and the program is root's alone to write: a container has no more
+/// rights over files of the host than its user and that user's subordinate ids.
+fn is_out_of_reach(program: BorrowedFd<'_>) -> Result<bool> {
+    let stat = file::stat_fd(program)?;
+    // With an access control list the bits of the group are what the list gives at most.
+    Ok(sys::cred::effective_uid() != 0 && stat.st_uid == 0 && stat.st_mode & 0o022 == 0)
 }
 
 /// Opens the program through a mount of its own, if [`sys::entry`] has not done so already.
