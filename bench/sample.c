@@ -1,7 +1,7 @@
 /*
  * sample: runs one command and prints what it cost.
  *
- *   sample [--fifo] [--timeout SECONDS] COMMAND [ARGUMENT]...
+ *   sample [--fifo] [--timeout SECONDS] [--user ID] COMMAND [ARGUMENT]...
  *
  * Prints one line: wall clock in nanoseconds, user and system CPU time of the
  * command and all it waited for in microseconds, their greatest peak resident
@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -64,6 +65,11 @@ int main(int argc, char **argv)
 				return fail("SCHED_FIFO", errno);
 		} else if (!strcmp(argv[first], "--timeout") && first + 1 < argc) {
 			timeout = (unsigned)atoi(argv[++first]);
+		} else if (!strcmp(argv[first], "--user") && first + 1 < argc) {
+			uid_t user = (uid_t)atoi(argv[++first]);
+			if (setgroups(0, NULL) < 0 || setresgid(user, user, user) < 0 ||
+			    setresuid(user, user, user) < 0)
+				return fail("--user", errno);
 		} else {
 			return fail(argv[first], EINVAL);
 		}

@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 /// The bundle on which everything but `run` is measured.
 pub const MAIN: &str = "plain-cgns";
 
+/// The bundle that an ordinary user runs.
+pub const ROOTLESS: &str = "rootless";
+
+/// That user, who is root of the containers.
+pub const USER: u32 = 65533;
+
 /// The bundles whose kernel work the floor program does.
 pub const OF_FLOOR: [&str; 2] = ["plain", "plain-cgns"];
 
@@ -51,6 +57,8 @@ pub struct Changes<'a> {
     pub id: &'a str,
     /// `linux.resources.memory.limit` in bytes.
     pub memory: Option<u64>,
+    /// Who runs it, if that is not root.
+    pub user: Option<u32>,
 }
 
 /// Writes a bundle `<work>/bundles/<id>/<name>`, with a control group of its own.
@@ -72,7 +80,11 @@ pub fn make(work: &Path, name: &str, changes: Changes<'_>) -> io::Result<PathBuf
 fn change(mut config: Value, changes: Changes<'_>) -> Value {
     config["process"]["args"] = json!(changes.args);
     config["root"]["path"] = json!(changes.rootfs);
-    config["linux"]["cgroupsPath"] = json!(format!("/tare-bench/{}", changes.id));
+    config["linux"]["cgroupsPath"] = match changes.user {
+        // An ordinary user has none.
+        Some(_) => json!(""),
+        None => json!(format!("/tare-bench/{}", changes.id)),
+    };
     if let Some(bytes) = changes.memory {
         config["linux"]["resources"]["memory"] = json!({ "limit": bytes });
     }
@@ -98,7 +110,13 @@ mod tests {
     fn a_container_differs_from_its_bundle_in_four_fields() {
         let changed = change(
             json!({ "root": { "path": "rootfs" } }),
-            Changes { rootfs: Path::new("/r"), args: &["sleep", "1"], id: "c", memory: Some(4096) },
+            Changes {
+                rootfs: Path::new("/r"),
+                args: &["sleep", "1"],
+                id: "c",
+                memory: Some(4096),
+                user: None,
+            },
         );
         assert_eq!(
             changed,

@@ -197,7 +197,8 @@ impl Place {
     }
 
     fn call(&self, runtime: &Runtime, slot: &Slot, call: Call<'_>) -> Result<Cost, String> {
-        self.sampler.measure(&runtime.command(call), &slot.errors)
+        let line = runtime.command(call, slot.user).map_err(|error| error.to_string())?;
+        self.sampler.measure(&line, slot.user, &slot.errors)
     }
 
     fn slot(&self, measure: &Measure, runtime: &Runtime, number: usize) -> Result<Slot, String> {
@@ -210,7 +211,8 @@ impl Place {
     }
 
     fn prepare(&self, id: &str, bundle: &str, args: &[&str], memory: Option<u64>) -> Result<Slot, String> {
-        let changes = Changes { rootfs: &self.rootfs, args, id, memory };
+        let user = (bundle == bundles::ROOTLESS).then_some(bundles::USER);
+        let changes = Changes { rootfs: &self.rootfs, args, id, memory, user };
         let bundle =
             bundles::make(&self.work, bundle, changes).map_err(|error| format!("bundle: {error}"))?;
         Ok(Slot {
@@ -218,6 +220,7 @@ impl Place {
             errors: bundle.with_extension("stderr"),
             id: id.to_owned(),
             bundle,
+            user,
         })
     }
 }
@@ -229,6 +232,7 @@ struct Slot {
     bundle: PathBuf,
     pid_file: PathBuf,
     errors: PathBuf,
+    user: Option<u32>,
 }
 
 fn read_pid(file: &Path) -> Result<Pid, String> {

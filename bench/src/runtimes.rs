@@ -62,10 +62,21 @@ impl Runtime {
     }
 
     /// The command line of a call.
-    pub fn command(&self, call: Call<'_>) -> Vec<OsString> {
+    ///
+    /// An ordinary `user` has a state directory of their own, which is made here.
+    pub fn command(&self, call: Call<'_>, user: Option<u32>) -> std::io::Result<Vec<OsString>> {
         let mut line: Vec<OsString> = vec![self.path.clone().into()];
         let mut add = |words: &[&std::ffi::OsStr]| line.extend(words.iter().map(|word| (*word).to_owned()));
-        let root = self.root.as_os_str();
+        let root = match user {
+            None => self.root.clone(),
+            Some(user) => {
+                let root = self.root.with_extension(user.to_string());
+                std::fs::create_dir_all(&root)?;
+                std::os::unix::fs::chown(&root, Some(user), Some(user))?;
+                root
+            }
+        };
+        let root = root.as_os_str();
         match call {
             Call::Version => add(&["--version".as_ref()]),
             _ => add(&["--root".as_ref(), root]),
@@ -104,7 +115,7 @@ impl Runtime {
             Call::DeleteForce { id } => add(&["delete".as_ref(), "--force".as_ref(), id.as_ref()]),
             Call::Version => {}
         }
-        line
+        Ok(line)
     }
 }
 
@@ -133,7 +144,7 @@ mod tests {
     }
 
     fn line(is_floor: bool, call: Call<'_>) -> String {
-        let words = runtime(is_floor).command(call);
+        let words = runtime(is_floor).command(call, None).unwrap();
         words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 

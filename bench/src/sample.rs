@@ -37,16 +37,20 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Runs `line` to its end. `errors` is a file for what it says on stderr.
+    /// Runs `line` to its end, as `user` if that is not root. `errors` is a file for what it says on stderr.
     ///
     /// Anything but exit status 0 is an error, with the last line of stderr.
-    pub fn measure(&self, line: &[OsString], errors: &Path) -> Result<Cost, String> {
+    pub fn measure(&self, line: &[OsString], user: Option<u32>, errors: &Path) -> Result<Cost, String> {
         let stderr = File::create(errors).map_err(|error| format!("{}: {error}", errors.display()))?;
         let mut command = Command::new(&self.program);
         if self.fifo {
             command.arg("--fifo");
         }
-        command.arg("--timeout").arg(self.timeout.as_secs().to_string()).args(line);
+        command.arg("--timeout").arg(self.timeout.as_secs().to_string());
+        if let Some(user) = user {
+            command.arg("--user").arg(user.to_string());
+        }
+        command.args(line);
         let output = command
             .stdin(Stdio::null())
             .stderr(stderr)
