@@ -7,6 +7,8 @@ use crate::{Error, Result, Rootless};
 pub struct HostFacts {
     /// Who calls.
     pub caller: Caller,
+    /// The effective user and group id of the caller.
+    pub ids: (u32, u32),
     /// The highest capability number that the kernel knows.
     pub last_capability: u32,
     /// The cgroup hierarchies of the host.
@@ -21,6 +23,7 @@ pub struct HostFacts {
 pub fn read(rootless: Rootless) -> Result<HostFacts> {
     Ok(HostFacts {
         caller: caller(),
+        ids: (sys::cred::effective_uid(), sys::cred::effective_gid()),
         last_capability: last_capability(),
         cgroups: cgroup::Host::detect().map_err(Error::from)?,
         denied: rootless.denied(),

@@ -30,6 +30,11 @@ impl Faults {
         self.add(at, format!("{at} is not supported yet"));
     }
 
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
     /// An error with all faults, if there are any.
     pub fn into_result(self) -> Result<(), Error> {
         if self.found.is_empty() {

@@ -26,6 +26,7 @@ mod status;
 mod store;
 mod sync;
 pub mod time;
+mod users;
 
 pub use context::{Context, Rootless, in_user_namespace};
 pub use error::{Error, Kind, Result};

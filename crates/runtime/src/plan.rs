@@ -12,8 +12,8 @@ use crate::rooms::idmap::Ids;
 use crate::rooms::mounts::Around;
 use crate::rooms::{
     affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
-    net_devices, notify, oom, personality, privileges, process, rlimits, rootfs, sched, sysctl, terminal,
-    time, uts,
+    net_devices, notify, oom, personality, privileges, process, rlimits, rootfs, sched, subids, sysctl,
+    terminal, time, uts,
 };
 use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
@@ -308,7 +308,9 @@ fn plan_linux(
         }
     }
     let namespaces = namespaces::plan(namespaces, faults);
-    let mappings = mappings::plan(uid_mappings, gid_mappings, &namespaces.user, facts.caller, faults);
+    let asker = mappings::Asker { caller: facts.caller, uid: facts.ids.0, gid: facts.ids.1 };
+    let mappings =
+        mappings::plan(uid_mappings, gid_mappings, &namespaces.user, asker, subids::host_read, faults);
     mappings::check_user(user, uid_mappings, gid_mappings, &namespaces.user, faults);
     let place = cgroup::Place { path: cgroups_path, id: inputs.id, denied: facts.denied };
     let permitted = ::cgroup::permitted;

@@ -2,7 +2,7 @@
 use super::Listed;
 use crate::status::{self, Status};
 use crate::store::{self, Entry, State};
-use crate::{Context, Error, Kind, OCI_VERSION, Result};
+use crate::{Context, Error, Kind, OCI_VERSION, Result, users};
 
 /// `state`.
 pub fn state(ctx: &Context, id: &str) -> Result<oci::State> {
@@ -36,7 +36,7 @@ fn row(ctx: &Context, id: &str) -> Result<Listed> {
     let entry = store::open(&ctx.root, id)?;
     let state = shape(&entry.load()?, &entry)?;
     let uid = entry.owner()?;
-    let owner = user_name(uid).unwrap_or_else(|| format!("#{uid}"));
+    let owner = users::name(uid).unwrap_or_else(|| format!("#{uid}"));
     Ok(Listed { state, owner })
 }
 
@@ -56,16 +56,5 @@ fn shape(state: &State, entry: &Entry) -> Result<oci::State> {
         created: state.created.clone(),
         annotations: state.annotations.clone(),
         owner: String::new(),
-    })
-}
-
-/// The host's name for a user. Without a C library's plug-ins, only `/etc/passwd` is asked.
-fn user_name(uid: u32) -> Option<String> {
-    let data = sys::file::read("/etc/passwd").ok()?;
-    let text = String::from_utf8_lossy(&data);
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     })
 }

@@ -1,34 +1,58 @@
 //! `linux.uidMappings`, `linux.gidMappings`: which ids of the host are those of the container.
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use crate::error::On;
 use crate::faults::Faults;
 use crate::rooms::namespaces::Namespace;
+use crate::rooms::subids::{self, Grants, Ids};
 use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
 
 /// The id maps of a user namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// User ids, in the form of `/proc/PID/uid_map`; empty when there is nothing to map.
-    uids: String,
+    /// User ids.
+    uids: Map,
     /// Group ids.
-    gids: String,
+    gids: Map,
     /// Whether the kernel demands that the process gives up `setgroups(2)` before its groups are mapped.
     deny_setgroups: bool,
+}
+
+/// One map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Map {
+    /// In the form of `/proc/PID/uid_map`; empty when there is nothing to map.
+    lines: String,
+    /// The program that writes it for a caller who may not.
+    tool: Option<PathBuf>,
+}
+
+/// Who asks for the maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// With which rights.
+    pub caller: Caller,
+    /// The effective user id.
+    pub uid: u32,
+    /// The effective group id.
+    pub gid: u32,
 }
 
 /// The kernel takes no more lines (`UID_GID_MAP_MAX_EXTENTS`).
 const MOST_LINES: usize = 340;
 
-/// Decides the maps.
+/// Decides the maps. `grants` are asked for when an ordinary user wants more than their own ids.
 pub fn plan(
     uids: &[oci::IdMapping],
     gids: &[oci::IdMapping],
     user: &Namespace,
-    caller: Caller,
+    asker: Asker,
+    grants: impl Fn(Ids, u32) -> Grants,
     faults: &mut Faults,
 ) -> Plan {
+    let Asker { caller, uid, gid } = asker;
     let given = !uids.is_empty() || !gids.is_empty();
     match user {
         Namespace::Inherit => {
@@ -47,24 +71,38 @@ pub fn plan(
         Namespace::Join(_) if !given => return Plan::default(),
         Namespace::New | Namespace::Join(_) => {}
     }
-    for (name, at, list) in [("uid", "linux.uidMappings", uids), ("gid", "linux.gidMappings", gids)] {
+    let mut map = |ids: Ids, list: &[oci::IdMapping], own: u32| {
+        let before = faults.count();
         if list.is_empty() {
-            faults.add(at, format!("user namespaces enabled, but no {name} mappings found"));
-            continue;
+            faults.add(ids.at, format!("user namespaces enabled, but no {} mappings found", ids.name));
+        } else {
+            check(ids.at, list, faults);
+            if !covers(list, 0) {
+                let text = format!("user namespaces enabled, but no mapping found for {} 0", ids.name);
+                faults.add(ids.at, text);
+            }
         }
-        check(at, list, faults);
-        if !covers(list, 0) {
-            faults.add(at, format!("user namespaces enabled, but no mapping found for {name} 0"));
+        // The kernel lets anybody map one id, which is their own.
+        let alone = matches!(list, [line] if line.size == 1 && line.host_id == own);
+        let mut tool = None;
+        if caller == Caller::Ordinary && *user == Namespace::New && faults.count() == before && !alone {
+            let grants = grants(ids, uid);
+            subids::check(ids, list, own, &grants, faults);
+            tool = grants.tool;
         }
-    }
-    Plan { uids: table(uids), gids: table(gids), deny_setgroups: caller == Caller::Ordinary }
+        Map { lines: table(list), tool }
+    };
+    let (uids, gids) = (map(subids::UIDS, uids, uid), map(subids::GIDS, gids, gid));
+    let deny_setgroups = caller == Caller::Ordinary && gids.tool.is_none();
+    Plan { uids, gids, deny_setgroups }
 }
 
 /// Decides the maps of the mount `at`, of which there is at least one line each.
 pub fn plan_mount(uids: &[oci::IdMapping], gids: &[oci::IdMapping], at: &str, faults: &mut Faults) -> Plan {
     check(&format!("{at}.uidMappings"), uids, faults);
     check(&format!("{at}.gidMappings"), gids, faults);
-    Plan { uids: table(uids), gids: table(gids), deny_setgroups: false }
+    let map = |list| Map { lines: table(list), tool: None };
+    Plan { uids: map(uids), gids: map(gids), deny_setgroups: false }
 }
 
 /// What the kernel would answer with `EINVAL`.
@@ -144,17 +182,22 @@ pub fn host_write(plan: &Plan, at: &str, pid: i32) -> Result<()> {
     if plan.deny_setgroups {
         write("setgroups", "deny").on(|| format!("{at}.gidMappings"))?;
     }
-    write("uid_map", &plan.uids).on(|| format!("{at}.uidMappings"))?;
-    write("gid_map", &plan.gids).on(|| format!("{at}.gidMappings"))
+    for (ids, map) in [(subids::UIDS, &plan.uids), (subids::GIDS, &plan.gids)] {
+        match &map.tool {
+            Some(tool) => subids::host_map(ids, tool, pid, &map.lines)?,
+            None => write(ids.map, &map.lines).on(|| format!("{at}.{}", ids.field))?,
+        }
+    }
+    Ok(())
 }
 
 /// Checks the maps of the user namespace that was joined: a config that has other ones would not describe
 /// the container. Some engines give both.
 pub fn init_check(plan: &Plan, user: &Namespace) -> Result<()> {
-    if !matches!(user, Namespace::Join(_)) || plan.uids.is_empty() {
+    if !matches!(user, Namespace::Join(_)) || plan.uids.lines.is_empty() {
         return Ok(());
     }
-    for (file, want) in [("uid_map", &plan.uids), ("gid_map", &plan.gids)] {
+    for (file, want) in [("uid_map", &plan.uids.lines), ("gid_map", &plan.gids.lines)] {
         let have = sys::file::read(format!("/proc/self/{file}"))?;
         if numbers(&String::from_utf8_lossy(&have)) != numbers(want) {
             let text = "user namespaces enabled, but both namespace path and non-matching mapping specified \
@@ -203,7 +246,9 @@ mod tests {
         caller: Caller,
     ) -> Vec<String> {
         let mut faults = Faults::default();
-        plan(&lines(uids), &lines(gids), user, caller, &mut faults);
+        let asker = Asker { caller, uid: 1000, gid: 1000 };
+        let grants = |_, uid| Grants { uid, name: Some("u".into()), text: Some(String::new()), tool: None };
+        plan(&lines(uids), &lines(gids), user, asker, grants, &mut faults);
         faults.texts()
     }
 
@@ -284,6 +329,17 @@ mod tests {
                 &["4294967295 and 1 more are not all ids (linux.gidMappings[0].hostID)"],
             ),
             (&[], &[], &Namespace::Join("/ns".into()), Caller::Root, &[]),
+            (good, good, new, Caller::Ordinary, &[]),
+            (
+                good,
+                &[(0, 1001, 1)],
+                new,
+                Caller::Ordinary,
+                &[
+                    "more gids than the caller's own need newgidmap, which is not in $PATH (linux.gidMappings)",
+                ],
+            ),
+            (good, &[(0, 1001, 1)], &Namespace::Join("/ns".into()), Caller::Ordinary, &[]),
         ] {
             assert_eq!(faults_of(uids, gids, user, caller), want, "{uids:?} {gids:?} {user:?} {caller:?}");
         }

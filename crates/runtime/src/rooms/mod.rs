@@ -32,6 +32,7 @@ pub mod rlimits;
 pub mod rootfs;
 pub mod sched;
 pub mod signals;
+pub mod subids;
 pub mod sysctl;
 pub mod terminal;
 pub mod time;
