@@ -58,6 +58,7 @@ mod stress;
 mod sysctl;
 mod terminal;
 mod user_namespaces;
+mod users;
 
 fn main() -> std::process::ExitCode {
     if let Some(marked) = std::env::var_os(harness::attacker::VARIABLE) {
@@ -110,6 +111,7 @@ fn main() -> std::process::ExitCode {
         sysctl::TESTS,
         terminal::TESTS,
         user_namespaces::TESTS,
+        users::TESTS,
     ]
     .concat();
     harness::report::run(&tests)

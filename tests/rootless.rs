@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::harness::bundle::{mount, set_namespace, without_mount, without_namespace};
 use crate::harness::helper::becoming;
 use crate::harness::settings::{cgroup_roots, controller, unified};
-use crate::harness::user::{ALICE, User};
+use crate::harness::user::{ALICE, User, possible};
 use crate::harness::{Lab, Outcome, Skip, Value, eventually, json, tests};
 
 tests![
@@ -27,24 +27,6 @@ tests![
     without_cgroup_and_pid_namespace,
     the_session_has_a_state_directory,
 ];
-
-/// User namespaces for everybody, without which there is nothing to test.
-fn possible(lab: &Lab) -> Outcome {
-    let read = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
-    for (name, bad) in [
-        ("user/max_user_namespaces", "0"),
-        ("kernel/unprivileged_userns_clone", "0"),
-        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
-    ] {
-        if read(name).trim() == bad {
-            return Err(Skip(format!("/proc/sys/{name} is {bad}")));
-        }
-    }
-    // Whether they can reach the runtime at all.
-    let alice = User::new(lab, ALICE);
-    alice.bare(&["--version"], |_| {}).ok();
-    Ok(())
-}
 
 fn from_spec_to_delete(lab: &Lab) -> Outcome {
     possible(lab)?;
@@ -156,6 +138,8 @@ fn processes_of_exec(lab: &Lab) -> Outcome {
     alice.call(&["exec", "--detach", &id, "sleep", "200"]).ok();
     let pids: Vec<u64> = serde_json::from_str(alice.call(&["ps", "-f", "json", &id]).ok()).unwrap();
     assert_eq!(pids.len(), 2, "{pids:?}");
+    let group = alice.call(&["exec", "--additional-gids", "0", &id, "true"]);
+    group.fails_with("cannot set any additional groups in a rootless container");
     alice
         .call(&["exec", "--user", "7", &id, "true"])
         .fails_with("cannot setuid to unmapped uid 7 in user namespace");
@@ -363,8 +347,18 @@ fn a_cgroup_that_is_delegated(lab: &Lab) -> Outcome {
     assert_eq!(alice.call(&["exec", "--detach", &id, "sleep", "100"]).code, 0);
     let pids = alice.call(&["ps", "-f", "json", &id]).ok().to_owned();
     assert_eq!(pids.split(',').count(), 2, "{pids}");
+    // From where the caller may not move processes away the new one stays there, and never without a word.
+    let inside = std::mem::replace(&mut alice.within, becoming(ALICE).to_vec());
+    let out = alice.call(&["exec", &id, "cat", "/proc/self/cgroup"]);
+    let warnings = out.messages("warning");
+    let told = warnings.iter().any(|text| text.contains("the process is not in the container's cgroup"));
+    assert_eq!((out.code, told || out.runtime.name() == "runc" || !unified()), (0, true), "{out:?}");
+    alice.within = inside;
     let out = alice.call(&["exec", &id, "sh", "-c", "for n in 1 2 3 4 5 6 7 8; do sleep 3 & done; wait"]);
     assert!(out.err.contains("can't fork"), "{out:?}");
+    // Where its limit is reached there is no way around it.
+    let out = alice.call(&["exec", &id, "sh", "-c", "sleep 1 & sleep 1 & sleep 1 & wait"]);
+    assert!(out.code != 0, "{out:?}");
     alice.call(&["delete", "--force", &id]).ok();
     assert_eq!(value(&delegated.0, "mine", "cgroup.procs"), None);
     Ok(())

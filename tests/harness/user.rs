@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::bundle::{self, set_namespace, without_namespace};
-use super::{Lab, Output, Runtime, Value, json};
+use super::{Lab, Outcome, Output, Runtime, Skip, Value, json};
 
-/// A user that no host has.
+/// Two users that no host has.
 pub const ALICE: u32 = 2_047_001;
+pub const BOB: u32 = 2_047_002;
 
 pub struct User<'l> {
     pub lab: &'l Lab<'l>,
@@ -141,6 +142,24 @@ pub fn rootless(config: &mut Value, uid: u32) {
     let at = mounts.iter().position(|m| m["destination"] == "/sys").unwrap();
     let options = json!(["rbind", "nosuid", "noexec", "nodev", "ro"]);
     mounts[at] = json!({"destination": "/sys", "type": "none", "source": "/sys", "options": options});
+}
+
+/// Whether ordinary users can make user namespaces here, or the reason to ignore the test.
+pub fn possible(lab: &Lab) -> Outcome {
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+    for (name, bad) in [
+        ("user/max_user_namespaces", "0"),
+        ("kernel/unprivileged_userns_clone", "0"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+    ] {
+        if read(name).trim() == bad {
+            return Err(Skip(format!("/proc/sys/{name} is {bad}")));
+        }
+    }
+    // Whether they can reach the runtime at all.
+    let alice = User::new(lab, ALICE);
+    alice.bare(&["--version"], |_| {}).ok();
+    Ok(())
 }
 
 /// Hands a tree over. Symlinks stay whose they are, and so does the busybox that all tests share.

@@ -101,6 +101,10 @@ impl Permitted {
                 }
             };
             faults.push(Fault::new(write.at.clone(), format!("{text}: {why}")));
+            if self.cgroup.layout == Layout::V2 {
+                // The others could say nothing else.
+                break;
+            }
         }
         faults
     }

@@ -7,8 +7,9 @@ use crate::rooms::mappings;
 use crate::rooms::namespaces::{self, Joins};
 use crate::spawn::{Caller, Spawn};
 use crate::sync::{self, FromInit};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, obstacles};
 use sys::clone::{Child, InChild, Setting};
+use sys::ns::flag;
 
 /// What the process does, for ever.
 type Body<T> = fn(&mut T, InChild) -> Infallible;
@@ -38,13 +39,17 @@ pub fn process<T>(request: Request<'_>, context: &mut T, body: Body<T>) -> Resul
     let setting = Setting { namespaces: spawn.clone, cgroup, parent_only };
     let made = sys::clone::clone_process(setting, context, body);
     visit.leave()?;
-    made.map_err(explain)
+    made.map_err(|e| explain(e, spawn.clone))
 }
 
-fn explain(e: sys::Error) -> Error {
-    let busy = e.errno == sys::Errno::BUSY;
+fn explain(e: sys::Error, namespaces: u64) -> Error {
+    let hint = match e.errno {
+        sys::Errno::BUSY => Some("its cgroup has given its controllers to cgroups below it".to_owned()),
+        errno if namespaces & flag::USER != 0 => obstacles::of_clone(errno),
+        _ => None,
+    };
     let error = Error::from(e);
-    if busy { error.hint("its cgroup has given its controllers to cgroups below it") } else { error }
+    hint.into_iter().fold(error, Error::hint)
 }
 
 /// What the helper works on.
@@ -64,7 +69,7 @@ fn by_helper<T>(request: Request<'_>, context: &mut T, body: Body<T>) -> Result<
     parent_only.push(ours.as_fd());
     // What it clones has its cgroup; it could not clone into one that is not its user's.
     let setting = Setting { namespaces: 0, cgroup: request.cgroup, parent_only: &parent_only };
-    let child = sys::clone::clone_process(setting, &mut helper, help).map_err(explain)?;
+    let child = sys::clone::clone_process(setting, &mut helper, help).map_err(|e| explain(e, 0))?;
     // Only the helper has its end of the socket now, so that its death is noticed.
     drop(helper);
     let said = sync::hear_init(&ours);
@@ -93,9 +98,11 @@ fn join_and_clone<T>(helper: &mut Helper<'_, T>, sync: &OwnedFd) -> Result<i32> 
     // From now on processes of the container are in the same user namespace.
     sys::cred::set_dumpable(false)?;
     joins.enter(spawn.helper, caller)?;
-    mappings::init_become_root()?;
-    sys::cred::set_dumpable(false)?;
+    if spawn.helper & flag::USER != 0 {
+        mappings::init_become_root()?;
+        sys::cred::set_dumpable(false)?;
+    }
     let parent_only = [sync.as_fd()];
     let setting = Setting { namespaces: spawn.clone, cgroup: None, parent_only: &parent_only };
-    Ok(sys::clone::clone_sibling(setting, helper.context, helper.body)?)
+    sys::clone::clone_sibling(setting, helper.context, helper.body).map_err(|e| explain(e, spawn.clone))
 }

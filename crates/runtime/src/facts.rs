@@ -33,7 +33,13 @@ pub fn read(rootless: Rootless) -> Result<HostFacts> {
 
 /// Who calls.
 pub fn caller() -> Caller {
-    if sys::cred::effective_uid() == 0 { Caller::Root } else { Caller::Ordinary }
+    if sys::cred::effective_uid() != 0 {
+        return Caller::Ordinary;
+    }
+    // Those that a container may join.
+    let is_own = |name: &&str| sys::ns::is_own(name).unwrap_or(false);
+    let guest = crate::in_user_namespace() && !["pid", "net", "ipc", "uts", "cgroup"].iter().all(is_own);
+    if guest { Caller::Guest } else { Caller::Root }
 }
 
 /// The highest capability number that the kernel knows.

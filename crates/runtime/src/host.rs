@@ -14,7 +14,7 @@ use crate::spawn;
 use crate::status;
 use crate::store::{Entry, Init, Lock, State};
 use crate::sync::{self, FromInit, ToInit};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, obstacles};
 use sys::clone::Child;
 
 /// When the container's program begins.
@@ -123,7 +123,7 @@ pub fn make(
             // While their namespace is there: those that are virtual would end with it.
             moved.into_iter().for_each(net_devices::host_return);
             kill(&made.child);
-            Err(error)
+            Err(obstacles::explain(error, &plan.namespaces.user, plan.caller))
         }
     }
 }

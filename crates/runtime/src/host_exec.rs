@@ -63,7 +63,7 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
     };
     let (sync, child_sync) = sys::sock::pair()?;
     let spawn = spawn::exec(state.namespaces, plan.caller);
-    let live = open_cgroup(plan, init)?;
+    let live = open_cgroup(plan, state, init)?;
     let mut context =
         Context { plan, state, spawn, joins: &joins, chroot, cgroup: &live, sync: Some(child_sync) };
     let child = clone_child(&mut context, init, &sync).map_err(start_failed)?;
@@ -110,9 +110,20 @@ fn stopped() -> Error {
 }
 
 /// Opens the cgroup. A container that has moved itself further down has left none for others in its own.
-fn open_cgroup(plan: &Plan, init: Init) -> Result<cgroup::Live> {
-    let own = plan.cgroup.open();
-    match own {
+///
+/// An ordinary user may move processes only below a cgroup that is theirs, which that of a login session is not. As
+/// in runc the process then stays in the caller's cgroup; but it is said.
+fn open_cgroup(plan: &Plan, state: &State, init: Init) -> Result<cgroup::Live> {
+    if state.rootless_cgroups && !plan.cgroup_is_named && !plan.cgroup.directories.is_empty() {
+        let permitted = cgroup::permitted(&plan.cgroup, &cgroup::Host::detect()?);
+        if let Some((_, why)) = permitted.refused.first() {
+            log::warn!(
+                "the process is not in the container's cgroup, whose limits do not hold for it: {why}"
+            );
+            return Ok(permitted.cgroup.open()?);
+        }
+    }
+    match plan.cgroup.open() {
         Err(_) if !plan.cgroup_is_named => Ok(plan.cgroup.of_process(init.pid)?.open()?),
         other => other.map_err(|e| start_failed(e.into())),
     }
@@ -143,38 +154,20 @@ fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<
     // The kernel lets no process into a cgroup that has given its controllers to others below it, which
     // a container may have made for itself; the container's first process is in one of those.
     let moved = context.plan.cgroup.of_process(init.pid)?;
-    let made = if moved == context.plan.cgroup { made } else { again(context, request, &moved.open()?) };
-    if made.is_ok() || !context.state.rootless_cgroups {
+    if moved == context.plan.cgroup {
         return made;
     }
-    // An ordinary user may move processes only below where the user's systemd is, and a session is not: as in
-    // runc, the process stays in the caller's cgroup.
-    let none = cgroup::Cgroup { directories: Vec::new(), ..moved };
-    let outside = again(context, request, &none.open()?);
-    if outside.is_err() {
-        return made;
-    }
-    log::warn!(
-        "the process is not in the container's cgroup, and its limits don't hold for it: the caller may not move processes there"
-    );
-    outside
-}
-
-/// Clones it into another cgroup.
-fn again(context: &mut Context<'_>, request: Request<'_>, cgroup: &cgroup::Live) -> Result<Child> {
-    let mut second = Context {
+    let moved = moved.open()?;
+    let mut again = Context {
         plan: context.plan,
         state: context.state,
         spawn: context.spawn,
         joins: context.joins,
         chroot: context.chroot.take(),
-        cgroup,
+        cgroup: &moved,
         sync: context.sync.take(),
     };
-    let request = Request { cgroup: cgroup.into_cgroup(), ..request };
-    let made = clone::process(request, &mut second, init_exec::main);
-    (context.chroot, context.sync) = (second.chroot, second.sync);
-    made
+    clone::process(Request { cgroup: moved.into_cgroup(), ..request }, &mut again, init_exec::main)
 }
 
 /// Listens until the process is ready.

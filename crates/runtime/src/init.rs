@@ -197,7 +197,7 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     // First with the rights of the runtime, which may see directories that the user may not.
     let entered = process::init_enter_cwd(&plan.process)?;
     privileges::init_own_stdio(&plan.privileges, &plan.terminal)?;
-    privileges::init_become_user(&plan.privileges)?;
+    privileges::init_become_user(&plan.privileges, plan.caller)?;
     if !entered {
         process::init_enter_cwd_as_user(&plan.process)?;
     }

@@ -87,7 +87,7 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     privileges::init_drop_bounding(&plan.process.privileges)?;
     let entered = process::init_enter_cwd(&plan.process.process)?;
     privileges::init_own_stdio(&plan.process.privileges, &plan.terminal)?;
-    privileges::init_become_user(&plan.process.privileges)?;
+    privileges::init_become_user(&plan.process.privileges, plan.caller)?;
     if !entered {
         process::init_enter_cwd_as_user(&plan.process.process)?;
     }

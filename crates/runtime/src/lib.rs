@@ -17,6 +17,7 @@ mod init;
 mod init_exec;
 pub mod log;
 mod members;
+mod obstacles;
 pub mod ops;
 mod plan;
 mod relay;

@@ -7,6 +7,7 @@
 //! | C: new user namespace, others joined | visits those to join | as B | as B | 1 |
 //! | D: joined user namespace, no new PID namespace | visits the PID namespace to join | – | joins, becomes root, makes the new ones | 1 |
 //! | E: joined user namespace with a new PID namespace, or joined by an ordinary user | makes a helper, which joins and becomes root | by the helper: all new ones | – | 2 |
+//! | F: A or C, by root of a user namespace who could not come back from a visit | makes a helper, which visits in its place | by the helper: as A or C | as A or C | 2 |
 //!
 //! The reasons: a namespace belongs to the user namespace of its maker, and only root of that one may mount
 //! procfs or set its host name. The files of network and IPC namespaces belong to whom root is when they
@@ -24,8 +25,10 @@ use sys::ns::flag;
 /// Who calls the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Root, of the host or of a user namespace.
+    /// Root of the host, or of the user namespace that its other namespaces belong to.
     Root,
+    /// Root of a user namespace, but in namespaces of somebody above: from others it can't come back to those.
+    Guest,
     /// Anybody else, with no rights but over user namespaces of their own.
     Ordinary,
 }
@@ -60,26 +63,38 @@ pub fn spawn(plan: &Plan, caller: Caller) -> Spawn {
     match plan.user {
         // A
         Namespace::Inherit => {
-            Spawn { visit: join & flag::PID, clone: new, join: join & !flag::PID, ..Spawn::default() }
+            let spawn =
+                Spawn { visit: join & flag::PID, clone: new, join: join & !flag::PID, ..Spawn::default() };
+            visited(spawn, caller)
         }
         // B, C
         Namespace::New => {
             let later = flag::NET | flag::IPC;
-            Spawn {
+            let spawn = Spawn {
                 visit: join,
                 clone: new & !later,
                 map: true,
                 become_root: true,
                 unshare: new & later,
                 ..Spawn::default()
-            }
+            };
+            visited(spawn, caller)
         }
         Namespace::Join(_) => joined_user(new, join, caller),
     }
 }
 
+/// The visit of the runtime, or of a helper where the runtime could not come back.
+fn visited(spawn: Spawn, caller: Caller) -> Spawn {
+    match caller {
+        Caller::Root | Caller::Ordinary => spawn,
+        // F
+        Caller::Guest => Spawn { helper: spawn.visit, visit: 0, ..spawn },
+    }
+}
+
 fn joined_user(new: u64, join: u64, caller: Caller) -> Spawn {
-    if new & flag::PID != 0 || caller == Caller::Ordinary {
+    if new & flag::PID != 0 || caller != Caller::Root {
         // E
         return Spawn { helper: join, clone: new, ..Spawn::default() };
     }
@@ -97,9 +112,14 @@ fn joined_user(new: u64, join: u64, caller: Caller) -> Spawn {
 /// maker.
 pub fn exec(private: u64, caller: Caller) -> Spawn {
     match (private & flag::USER, caller) {
-        (0, _) => Spawn { visit: private & flag::PID, join: private & !flag::PID, ..Spawn::default() },
+        (0, _) => {
+            let spawn = Spawn { visit: private & flag::PID, join: private & !flag::PID, ..Spawn::default() };
+            visited(spawn, caller)
+        }
         (_, Caller::Root) => joined_user(0, private, caller),
-        (_, Caller::Ordinary) => Spawn { join: private & LATE, ..joined_user(0, private & !LATE, caller) },
+        (_, Caller::Guest | Caller::Ordinary) => {
+            Spawn { join: private & LATE, ..joined_user(0, private & !LATE, caller) }
+        }
     }
 }
 
@@ -157,12 +177,12 @@ mod tests {
         (plan, new, joined)
     }
 
-    /// The kernel's rules, kept in a small model: 3^8 combinations, by root and by an ordinary user.
+    /// The kernel's rules, kept in a small model: 3^8 combinations, by root of both kinds and by an ordinary user.
     #[test]
     fn every_combination() {
         let mut rows = 0;
         for n in 0..3u32.pow(8) {
-            for caller in [Caller::Root, Caller::Ordinary] {
+            for caller in [Caller::Root, Caller::Guest, Caller::Ordinary] {
                 let (plan, new, joined) = combination(n);
                 let got = spawn(&plan, caller);
                 let at = format!("{caller:?} {plan:?}: {got:?}");
@@ -171,7 +191,7 @@ mod tests {
                 rows += 1;
             }
         }
-        assert_eq!(rows, 13_122);
+        assert_eq!(rows, 19_683);
     }
 
     /// Every namespace is made or joined once, by one of those who can.
@@ -202,13 +222,16 @@ mod tests {
             assert_eq!(got.join, 0, "no rights in the host's namespaces any more: {at}");
         }
         // A new namespace belongs to the user namespace of the container.
+        if caller == Caller::Guest {
+            assert_eq!(got.visit, 0, "it could not come back: {at}");
+        }
         if matches!(plan.user, Namespace::Join(_)) {
             let owned = got.helper & flag::USER != 0 || got.clone == 0;
             assert!(owned, "made in the wrong user namespace: {at}");
             assert!(got.helper != 0 || got.become_root, "{at}");
             assert!(caller == Caller::Root || got.helper != 0, "no rights outside: {at}");
         } else {
-            assert_eq!(got.helper, 0, "{at}");
+            assert!(got.helper == 0 || caller == Caller::Guest, "{at}");
         }
         if plan.user == Namespace::Inherit {
             assert!(!got.become_root && got.unshare == 0, "{at}");
@@ -223,6 +246,8 @@ mod tests {
             (got.visit, got.join, got.helper, got.become_root),
             (flag::PID, all & !flag::PID, 0, false)
         );
+        let got = exec(all, Caller::Guest);
+        assert_eq!((got.visit, got.join, got.helper), (0, all & !flag::PID, flag::PID));
         let all = all | flag::USER;
         let got = exec(all, Caller::Root);
         assert_eq!(

@@ -143,12 +143,14 @@ pub fn check_id(id: &str) -> Result<()> {
 pub fn create(root: &Path, id: &str) -> Result<(Entry, Lock)> {
     check_id(id)?;
     sys::file::mkdir_all(root, 0o700)?;
+    check_root(root)?;
     let path = root.join(id);
     sys::file::mkdir_at(sys::file::CWD, &path, 0o711).map_err(|e| match e.errno {
         sys::Errno::EXIST => exists(),
         _ => e.into(),
     })?;
-    let entry = Entry { dir: sys::file::open_dir(&path)?, path };
+    let entry = Entry { dir: sys::file::open_dir_nofollow(&path)?, path };
+    entry.check_owner(Purpose::Change)?;
     let lock = entry.lock()?;
     // Until the lock is held, another command can have deleted the directory, and a third one have made
     // a container of this name.
@@ -158,16 +160,39 @@ pub fn create(root: &Path, id: &str) -> Result<(Entry, Lock)> {
     Ok((entry, lock))
 }
 
+/// Refuses a state directory of another user, who could put anything in the place of a container.
+fn check_root(root: &Path) -> Result<()> {
+    let (user, owner) = (sys::cred::effective_uid(), sys::file::stat(root)?.st_uid);
+    // Root looks after itself: whom it lets have its directories, and what it names with `--root`.
+    if user == 0 || owner == 0 || owner == user {
+        return Ok(());
+    }
+    let text = format!("the state directory {} belongs to user {owner}, not to user {user}", root.display());
+    Err(Error::new(Kind::Invalid, text).hint("--root names another; $XDG_RUNTIME_DIR has the default one"))
+}
+
+/// What a container is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To tell what there is. Root may ask for everybody's.
+    Read,
+    /// To do something with it, as its state says: which hooks to run, which cgroup to empty. That must be the
+    /// caller's own word.
+    Change,
+}
+
 /// Opens the directory of an existing container.
-pub fn open(root: &Path, id: &str) -> Result<Entry> {
+pub fn open(root: &Path, id: &str, purpose: Purpose) -> Result<Entry> {
     check_id(id)?;
     let path = root.join(id);
-    let dir = sys::file::open_dir(&path).map_err(|e| match e.errno {
-        // A file in the root is no container.
+    let dir = sys::file::open_dir_nofollow(&path).map_err(|e| match e.errno {
+        // Neither a file in the root nor a symlink is a container.
         sys::Errno::NOENT | sys::Errno::NOTDIR => missing(),
         _ => e.into(),
     })?;
-    Ok(Entry { dir, path })
+    let entry = Entry { dir, path };
+    entry.check_owner(purpose)?;
+    Ok(entry)
 }
 
 fn exists() -> Error {
@@ -294,6 +319,15 @@ impl Entry {
         }
         sys::file::unlink_at(self.dir.as_fd(), STATE)?;
         Ok(sys::file::rmdir_at(sys::file::CWD, &self.path)?)
+    }
+
+    fn check_owner(&self, purpose: Purpose) -> Result<()> {
+        let (user, owner) = (sys::cred::effective_uid(), self.owner()?);
+        if owner == user || user == 0 && purpose == Purpose::Read {
+            return Ok(());
+        }
+        let text = format!("{} belongs to user {owner}, not to user {user}", self.path.display());
+        Err(Error::new(Kind::State, text).hint("a container can be used by the user who has made it"))
     }
 
     /// Who owns the directory: the user that the container belongs to.

@@ -27,6 +27,16 @@ pub fn open_dir(path: impl AsRef<Path>) -> Result<OwnedFd> {
     open_at(CWD, path, OFlags::PATH | OFlags::DIRECTORY, 0)
 }
 
+/// The same of a path whose last part must not be a symlink.
+pub fn open_dir_nofollow(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    open_at(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0)
+}
+
+/// Whether the process may look for files in the directory `path`.
+pub fn may_search(path: &Path) -> bool {
+    rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, rustix::fs::AtFlags::EACCESS).is_ok()
+}
+
 /// All of the file `path` relative to `dir`, which may have at most `limit` bytes.
 pub fn read_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
     let path = path.as_ref();

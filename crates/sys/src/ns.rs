@@ -1,5 +1,5 @@
 //! Namespaces: `unshare(2)`, `setns(2)`.
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::error::{Named, Result, check};
 
@@ -29,6 +29,24 @@ pub fn unshare(flags: u64) -> Result<()> {
     // SAFETY: unshare takes an integer; the flags used here share no memory.
     let ret = unsafe { libc::syscall(libc::SYS_unshare, raw) };
     check(ret).named("unshare", || format!("flags={flags:#x}")).map(drop)
+}
+
+/// `_IO(0xb7, 1)` of linux/nsfs.h.
+const NS_GET_USERNS: libc::Ioctl = 0xb701;
+
+/// Whether the caller's own namespace of this name below `/proc/self/ns` belongs to its user namespace, so that
+/// root there has a right to it. The kernel does not tell the owner when that is somebody above.
+pub fn is_own(name: &str) -> Result<bool> {
+    let file = crate::file::open(format!("/proc/self/ns/{name}"))?;
+    let file = file.as_fd();
+    // SAFETY: NS_GET_USERNS takes a descriptor that is open for the time of the call, and no argument.
+    let ret = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_USERNS) };
+    if ret < 0 {
+        return Ok(false);
+    }
+    // SAFETY: the call has returned a new descriptor, which nobody else owns.
+    drop(unsafe { OwnedFd::from_raw_fd(ret) });
+    Ok(true)
 }
 
 /// Moves the caller into the namespace that `fd` refers to, which must be of the kind `flag`.

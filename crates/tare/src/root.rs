@@ -1,6 +1,6 @@
 //! Where the state of containers is kept.
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use runtime::{Error, Kind, Result};
@@ -69,12 +69,17 @@ fn unnamed(session: Option<OsString>, is_user: impl FnOnce() -> bool) -> Root {
 /// `$XDG_RUNTIME_DIR` up to leave it (XDG Base Directory Specification).
 pub fn make_for_session(path: &Path) -> Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o1700))).map_err(
-        |error| {
-            Error::new(Kind::System, format!("mkdir {}: {}", path.display(), reason(&error)))
-                .hint("$XDG_RUNTIME_DIR must be a directory that the user may write to")
-        },
-    )
+    made.and_then(|()| set_sticky(path)).map_err(|error| {
+        Error::new(Kind::System, format!("mkdir {}: {}", path.display(), reason(&error)))
+            .hint("$XDG_RUNTIME_DIR must be a directory that the user may write to")
+    })
+}
+
+/// Somebody else may have put a symlink there, if `$XDG_RUNTIME_DIR` is not the user's alone.
+fn set_sticky(path: &Path) -> std::io::Result<()> {
+    let directory = i32::try_from((sys::OFlags::DIRECTORY | sys::OFlags::NOFOLLOW).bits()).unwrap_or(0);
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(directory).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o1700))
 }
 
 #[cfg(test)]

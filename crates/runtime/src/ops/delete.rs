@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::host;
 use crate::status::{self, Status};
-use crate::store::{Entry, Lock, State};
+use crate::store::{Entry, Lock, Purpose, State};
 use crate::{Context, Error, Kind, Result, store};
 
 /// How long init may take to end once it is killed, in milliseconds.
@@ -18,7 +18,7 @@ pub fn delete(ctx: &Context, id: &str, force: bool) -> Result<()> {
 }
 
 fn remove(ctx: &Context, id: &str, force: bool) -> Result<()> {
-    let entry = store::open(&ctx.root, id)?;
+    let entry = store::open(&ctx.root, id, Purpose::Change)?;
     let lock = entry.lock()?;
     let state = match entry.load() {
         Ok(state) => state,

@@ -10,7 +10,7 @@ use crate::plan::plan_process;
 use crate::relay;
 use crate::rooms::{fds, keyring, signals, terminal};
 use crate::status::{self, Status};
-use crate::store::{self, State};
+use crate::store::{self, Purpose, State};
 use crate::{Context, Error, Kind, Result, bundle, facts};
 
 /// What `exec` takes besides the id.
@@ -56,7 +56,7 @@ pub struct ExecOptions {
 
 /// `exec`: returns the exit status for the caller to end with (0 when detached).
 pub fn exec(ctx: &Context, id: &str, mut options: ExecOptions) -> Result<i32> {
-    let entry = store::open(&ctx.root, id)?;
+    let entry = store::open(&ctx.root, id, Purpose::Change)?;
     let state = entry.load()?;
     let refuse = |text: &str| Err(Error::new(Kind::State, text));
     let init = match (status::of(&state, &entry)?, state.init) {

@@ -2,7 +2,7 @@
 use std::os::fd::AsFd;
 
 use crate::status::{self, Status};
-use crate::store::State;
+use crate::store::{Purpose, State};
 use crate::{Context, Error, Kind, Result, members, store};
 
 /// `kill`: `signal` as the user wrote it: a number, `TERM` or `SIGTERM`.
@@ -11,7 +11,7 @@ use crate::{Context, Error, Kind, Result, members, store};
 /// error. Without a PID namespace of its own a container does not end with its first process; then
 /// `KILL` is for all of its processes.
 pub fn kill(ctx: &Context, id: &str, signal: &str, all: bool) -> Result<()> {
-    let entry = store::open(&ctx.root, id)?;
+    let entry = store::open(&ctx.root, id, Purpose::Change)?;
     let state = entry.load()?;
     let number = sys::signal::number(signal)
         .ok_or_else(|| Error::new(Kind::Invalid, format!("unknown signal {signal:?}")))?;

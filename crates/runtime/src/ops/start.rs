@@ -5,12 +5,12 @@ use crate::error::On;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::notify;
 use crate::status::{self, Status};
-use crate::store::{self, State};
+use crate::store::{self, Purpose, State};
 use crate::{Context, Error, Kind, Result};
 
 /// `start`.
 pub fn start(ctx: &Context, id: &str) -> Result<()> {
-    let entry = store::open(&ctx.root, id)?;
+    let entry = store::open(&ctx.root, id, Purpose::Change)?;
     let lock = entry.lock()?;
     let state = entry.load()?;
     let wrong = |text: &str| Err(Error::new(Kind::State, text));

@@ -1,12 +1,12 @@
 //! `state` and `list`: what there is, in the shape that engines parse.
 use super::Listed;
 use crate::status::{self, Status};
-use crate::store::{self, Entry, State};
+use crate::store::{self, Entry, Purpose, State};
 use crate::{Context, Error, Kind, OCI_VERSION, Result, users};
 
 /// `state`.
 pub fn state(ctx: &Context, id: &str) -> Result<oci::State> {
-    let entry = store::open(&ctx.root, id)?;
+    let entry = store::open(&ctx.root, id, Purpose::Read)?;
     shape(&entry.load()?, &entry)
 }
 
@@ -33,7 +33,7 @@ pub fn list(ctx: &Context) -> Result<Vec<Listed>> {
 }
 
 fn row(ctx: &Context, id: &str) -> Result<Listed> {
-    let entry = store::open(&ctx.root, id)?;
+    let entry = store::open(&ctx.root, id, Purpose::Read)?;
     let state = shape(&entry.load()?, &entry)?;
     let uid = entry.owner()?;
     let owner = users::name(uid).unwrap_or_else(|| format!("#{uid}"));

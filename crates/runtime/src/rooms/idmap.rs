@@ -283,7 +283,9 @@ mod tests {
     ) -> (Option<IdMap>, Vec<String>) {
         let mut faults = Faults::default();
         let namespaces = namespaces::Plan { user, mount: Namespace::New, ..Default::default() };
-        let mappings = mappings::plan(&line(5), &line(5), &Namespace::New, Caller::Root, &mut faults);
+        let root = mappings::Asker { caller: Caller::Root, uid: 0, gid: 0 };
+        let grants = |_, _| crate::rooms::subids::Grants::default();
+        let mappings = mappings::plan(&line(5), &line(5), &Namespace::New, root, grants, &mut faults);
         let ids = Ids { namespaces: &namespaces, mappings: &mappings, caller };
         let map = plan(raw, asked, raw.r#type == "bind", ids, "mounts[3]", &mut faults);
         (map, faults.texts())

@@ -135,7 +135,7 @@ impl Joins {
             _ if kinds == 0 => Ok(()),
             // The kernel knows the order.
             (Joins::Process(pidfd), _) => Ok(sys::ns::enter(pidfd.as_fd(), kinds)?),
-            (Joins::Files { others, .. }, Caller::Root) => {
+            (Joins::Files { others, .. }, Caller::Root | Caller::Guest) => {
                 others.iter().filter(|(kind, _)| kinds & kind != 0).try_for_each(join)
             }
             (Joins::Files { others, .. }, Caller::Ordinary) => {

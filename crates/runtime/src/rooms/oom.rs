@@ -24,7 +24,7 @@ pub fn plan(value: Option<i64>, faults: &mut Faults) -> Plan {
 /// before it makes one, by [`host_inherit`].
 pub fn host_apply(plan: Plan, pid: i32, caller: Caller) -> Result<()> {
     match caller {
-        Caller::Root => write(plan, &format!("/proc/{pid}/oom_score_adj")),
+        Caller::Root | Caller::Guest => write(plan, &format!("/proc/{pid}/oom_score_adj")),
         Caller::Ordinary => Ok(()),
     }
 }
@@ -32,7 +32,7 @@ pub fn host_apply(plan: Plan, pid: i32, caller: Caller) -> Result<()> {
 /// Writes the value for the runtime itself, where its child is to inherit it.
 pub fn host_inherit(plan: Plan, caller: Caller) -> Result<()> {
     match caller {
-        Caller::Root => Ok(()),
+        Caller::Root | Caller::Guest => Ok(()),
         Caller::Ordinary => write(plan, "/proc/self/oom_score_adj"),
     }
 }

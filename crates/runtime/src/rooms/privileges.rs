@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::faults::Faults;
 use crate::rooms::terminal;
+use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
 use sys::cred::{self, Capabilities};
 
@@ -169,10 +170,19 @@ fn stays_the_callers(fd: BorrowedFd<'_>, stat: &sys::file::Stat) -> Result<bool>
 }
 
 /// Becomes the program's user; permitted capabilities survive until [`init_set_capabilities`].
-pub fn init_become_user(plan: &Plan) -> Result<()> {
+///
+/// In a user namespace without setgroups(2) the groups stay what they are. That is an error for an ordinary user who
+/// has asked for others, and none for root of a user namespace, whose configs are an engine's: as in runc.
+pub fn init_become_user(plan: &Plan, caller: Caller) -> Result<()> {
     cred::set_keep_caps(true)?;
     match cred::set_groups(&plan.groups) {
-        Err(e) if e.errno == sys::Errno::PERM && may_change_groups()? => {}
+        Err(e) if e.errno == sys::Errno::PERM && may_change_groups()? => {
+            if caller == Caller::Ordinary && !plan.groups.is_empty() {
+                let text = "cannot set any additional groups in a rootless container";
+                return Err(Error::new(Kind::Invalid, text)
+                    .hint("with more than one group id in linux.gidMappings, by newgidmap, it can"));
+            }
+        }
         other => other.map_err(|e| Error::from(e).context("unable to setup user"))?,
     }
     cred::set_gid(plan.gid).map_err(|e| unmapped(e, "gid", plan.gid))?;

@@ -57,6 +57,7 @@ pub fn plan(
         Err(e) => {
             let text = format!("invalid rootfs: stat {}: {}", path.display(), sys::errno_text(e.errno));
             faults.add("root.path", text);
+            closed_door(&path, e.errno).into_iter().for_each(|hint| faults.hint(hint));
         }
     }
     let propagation = plan_propagation(propagation, no_pivot, faults);
@@ -101,6 +102,23 @@ pub fn propagation_of(name: &str) -> Option<(Propagation, bool)> {
     })
 }
 
+/// The directory that keeps the process from `path`, if that is what `errno` is about.
+fn closed_door(path: &Path, errno: sys::Errno) -> Option<String> {
+    if errno != sys::Errno::ACCESS {
+        return None;
+    }
+    let mut above: Vec<&Path> = path.ancestors().collect();
+    above.reverse();
+    let door = above.into_iter().find(|dir| !sys::file::may_search(dir))?;
+    let stat = sys::file::stat(door).ok()?;
+    let (mode, owner) = (stat.st_mode & 0o7777, stat.st_uid);
+    Some(format!(
+        "root of the container may not look into {} (mode {mode:04o}, of user {owner}): `chmod o+x` lets it, or the \
+         root file system elsewhere",
+        door.display()
+    ))
+}
+
 /// `path` without `.`, `..` and double slashes, symlinks left alone.
 fn tidy(path: &Path) -> PathBuf {
     Path::new("/").join(sys::root::clean(path))
@@ -142,7 +160,10 @@ pub fn init_prepare(plan: &Plan, tree: Option<OwnedFd>) -> Result<RootDir> {
     let tree = match tree {
         Some(tree) => tree,
         None => {
-            let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).on(failed)?;
+            let tree = sys::mount::clone_tree(sys::file::CWD, &plan.path, true).map_err(|e| {
+                let hint = closed_door(&plan.path, e.errno);
+                hint.into_iter().fold(Error::from(e).context(failed()), Error::hint)
+            })?;
             if plan.propagation.is_none() {
                 let (kind, recursive) = own_propagation(plan);
                 sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(kind), recursive)

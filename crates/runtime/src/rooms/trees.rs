@@ -25,7 +25,12 @@ pub struct Trees {
 pub fn host_open(plan: &Plan, joins: &Joins) -> Result<Trees> {
     let users = idmap::host_open(mounts::id_maps(&plan.mounts), joins.user())?;
     let needed = plan.namespaces.user.is_private() && plan.namespaces.mount == Namespace::New;
-    if !needed || plan.caller == Caller::Ordinary {
+    let possible = match plan.caller {
+        Caller::Root => true,
+        Caller::Guest => sys::ns::is_own("mnt")?,
+        Caller::Ordinary => false,
+    };
+    if !needed || !possible {
         return Ok(Trees { users, ..Trees::default() });
     }
     let root = Some(rootfs::host_open(&plan.rootfs)?);
