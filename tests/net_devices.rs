@@ -4,6 +4,7 @@
 use std::process::{Child, Command};
 
 use crate::harness::bundle::{set_namespace, without_namespace};
+use crate::harness::user::{ALICE, User};
 use crate::harness::{Container, Lab, Outcome, Output, Runtime, Skip, Value, eventually, json, tests};
 
 tests![
@@ -18,6 +19,7 @@ tests![
     a_name_is_taken,
     given_back_when_the_container_is_not_made,
     refused_without_a_network_namespace,
+    refused_without_rights_over_the_host,
     features_say_so,
 ];
 
@@ -333,6 +335,24 @@ fn refused_without_a_network_namespace(lab: &Lab) -> Outcome {
         });
         run.fails_with(text);
     }
+    Ok(())
+}
+
+/// Who may not move a device would only find out in the middle of it.
+fn refused_without_rights_over_the_host(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 4)?;
+    let text = "RT run failed: network devices are not supported for rootless containers (linux.netDevices)";
+    let alice = User::new(lab, ALICE);
+    let edit = |v: &mut Value| {
+        set_namespace(v, "network", None);
+        v["linux"]["netDevices"] = json!({"v1": {}});
+    };
+    let bundle = alice.bundle(&["true"], edit);
+    alice.call(&["run", "--bundle", bundle.to_str().unwrap(), "c"]).fails(1, text);
+    let mut c = lab.container(&["true"]);
+    c.edit(edit);
+    let bundle = c.bundle.to_str().unwrap();
+    lab.call(&["--rootless", "true", "run", "--bundle", bundle, &c.id]).fails(1, text);
     Ok(())
 }
 

@@ -19,6 +19,13 @@ pub struct HostFacts {
     pub network_namespace: Option<(u64, u64)>,
 }
 
+impl HostFacts {
+    /// Whether the container is one of somebody without rights over the host, or is to be made as such.
+    pub fn rootless(&self) -> bool {
+        self.caller == Caller::Ordinary || self.denied == cgroup::Denied::Ignored
+    }
+}
+
 /// Reads the facts of this host, for a caller who has said whether it has rights to cgroups.
 pub fn read(rootless: Rootless) -> Result<HostFacts> {
     Ok(HostFacts {

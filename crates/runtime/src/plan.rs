@@ -330,7 +330,7 @@ fn plan_linux(
     Ok(LinuxPlan {
         time: time::plan(&namespaces.time, time_offsets, faults),
         devices: devices::plan(devices, mounts::brings_dev(&mounts), faults),
-        net_devices: net_devices::plan(net_devices, &namespaces.network, other, facts.caller, faults),
+        net_devices: net_devices::plan(net_devices, &namespaces.network, other, facts.rootless(), faults),
         mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, faults),
         sysctl: sysctl::plan(sysctl, &namespaces, other, faults),
         memory_policy: memory_policy::plan(memory_policy.as_ref(), faults),

@@ -1,7 +1,8 @@
 //! `linux.netDevices`: network devices of the host that become the container's, with their addresses.
 //!
 //! They stay there: when the network namespace ends the kernel moves physical devices back and removes virtual
-//! ones. Only when the container is not made after all are they given back.
+//! ones. Only when the container is not made after all are they given back; a runtime that is killed meanwhile
+//! gives nothing back.
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,7 +10,6 @@ use std::path::Path;
 use crate::error::On;
 use crate::faults::Faults;
 use crate::rooms::namespaces::Namespace;
-use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
 use sys::netlink::{Address, Link, Socket};
 
@@ -33,7 +33,7 @@ pub fn plan(
     raw: &BTreeMap<String, oci::NetDevice>,
     network: &Namespace,
     own_network: impl Fn(&Path) -> bool,
-    caller: Caller,
+    rootless: bool,
     faults: &mut Faults,
 ) -> Plan {
     let at = "linux.netDevices";
@@ -48,7 +48,7 @@ pub fn plan(
     if !own {
         faults.add(at, "unable to move network devices without a NET namespace");
     }
-    if caller == Caller::Ordinary {
+    if rootless {
         faults.add(at, "network devices are not supported for rootless containers");
     }
     let mut plan = Plan::new();
@@ -188,19 +188,19 @@ fn return_one(device: &Record, inside: &mut Socket) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn planned(list: &[(&str, &str)], network: &Namespace, caller: Caller) -> (Plan, Vec<String>) {
+    fn planned(list: &[(&str, &str)], network: &Namespace, rootless: bool) -> (Plan, Vec<String>) {
         let raw = list.iter().map(|(key, name)| {
             let device = oci::NetDevice { name: (*name).to_owned() };
             ((*key).to_owned(), device)
         });
         let mut faults = Faults::default();
-        let plan = plan(&raw.collect(), network, |path| path != Path::new("/own"), caller, &mut faults);
+        let plan = plan(&raw.collect(), network, |path| path != Path::new("/own"), rootless, &mut faults);
         (plan, faults.texts())
     }
 
     #[test]
     fn names_inside_and_outside() {
-        let (plan, faults) = planned(&[("a", ""), ("b", "c%d")], &Namespace::New, Caller::Root);
+        let (plan, faults) = planned(&[("a", ""), ("b", "c%d")], &Namespace::New, false);
         let names: Vec<_> = plan.iter().map(|d| (d.outside.as_str(), d.inside.as_str())).collect();
         assert_eq!(names, [("a", "a"), ("b", "c%d")]);
         assert_eq!(faults, [""; 0]);
@@ -210,15 +210,15 @@ mod tests {
     fn faults_have_the_known_words() {
         let none = "unable to move network devices without a NET namespace (linux.netDevices)";
         let rootless = "network devices are not supported for rootless containers (linux.netDevices)";
-        for (network, caller, want) in [
-            (Namespace::New, Caller::Root, &[][..]),
-            (Namespace::Join("/other".into()), Caller::Root, &[]),
-            (Namespace::Join("/own".into()), Caller::Root, &[none]),
-            (Namespace::Inherit, Caller::Root, &[none]),
-            (Namespace::New, Caller::Ordinary, &[rootless]),
+        for (network, by_nobody, want) in [
+            (Namespace::New, false, &[][..]),
+            (Namespace::Join("/other".into()), false, &[]),
+            (Namespace::Join("/own".into()), false, &[none]),
+            (Namespace::Inherit, false, &[none]),
+            (Namespace::New, true, &[rootless]),
         ] {
-            assert_eq!(planned(&[("a", "")], &network, caller).1, want);
-            assert_eq!(planned(&[], &network, caller).1, [""; 0]);
+            assert_eq!(planned(&[("a", "")], &network, by_nobody).1, want);
+            assert_eq!(planned(&[], &network, by_nobody).1, [""; 0]);
         }
         for (list, want) in [
             (&[("a/b", "")][..], &["invalid network device name \"a/b\" (linux.netDevices.a/b)"; 2][..]),
@@ -233,7 +233,7 @@ mod tests {
             (&[("a", "b"), ("b", "")], &["two network devices are to be called \"b\" (linux.netDevices.b)"]),
             (&[("a", "b%d"), ("b", "b%d")], &[]),
         ] {
-            assert_eq!(planned(list, &Namespace::New, Caller::Root).1, want, "{list:?}");
+            assert_eq!(planned(list, &Namespace::New, false).1, want, "{list:?}");
         }
     }
 }
