@@ -11,7 +11,7 @@ use crate::harness::bundle::{mount, push, without_namespace};
 use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Runtime, Value, eventually, json, settings, tests};
 use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
-use crate::{differences_exec, differences_fields, differences_idmap};
+use crate::{differences_exec, differences_fields, differences_idmap, differences_rootless};
 
 tests![we_still_differ, runc_still_differs, document_is_this_table];
 
@@ -548,7 +548,12 @@ const DIFFERENCES: &[Difference] = &[
 
 /// The table.
 fn rows() -> impl Iterator<Item = &'static Difference> {
-    let more = [differences_exec::ROWS, differences_fields::ROWS, differences_idmap::ROWS];
+    let more = [
+        differences_exec::ROWS,
+        differences_fields::ROWS,
+        differences_idmap::ROWS,
+        differences_rootless::ROWS,
+    ];
     DIFFERENCES.iter().chain(more.into_iter().flatten())
 }
 

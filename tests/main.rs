@@ -19,6 +19,7 @@ mod differences;
 mod differences_exec;
 mod differences_fields;
 mod differences_idmap;
+mod differences_rootless;
 mod exec;
 mod exec_attacks;
 mod exec_errors;

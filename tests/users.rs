@@ -22,10 +22,10 @@ tests![
 ];
 
 /// The user's own id and a range of others, of the file of subuid(5).
-const FIRST: u32 = 2_100_000;
+pub const FIRST: u32 = 2_100_000;
 
 /// Gives the user a range, in a view of `/etc` that this user's calls alone have.
-fn grant(alice: &mut User) -> Outcome {
+pub fn grant(alice: &mut User) -> Outcome {
     for tool in ["newuidmap", "newgidmap"] {
         program(tool)?;
     }
@@ -54,7 +54,7 @@ fn grant(alice: &mut User) -> Outcome {
 }
 
 /// Adds a line to each map: `size` ids from 1 on.
-fn more_ids(v: &mut Value, first: u32, size: u32) {
+pub fn more_ids(v: &mut Value, first: u32, size: u32) {
     for map in ["uidMappings", "gidMappings"] {
         push(&mut v["linux"][map], json!({"containerID": 1, "hostID": first, "size": size}));
     }

@@ -10,8 +10,8 @@ use crate::rooms::namespaces::Namespace;
 use crate::{Error, Result};
 
 /// What a caller can do who may not make cgroups.
-const DELEGATE: &str = "an ordinary user has cgroups where they are delegated: on cgroup v2, below a unit of the \
-    user's systemd (docs/rootless.md says how)";
+const DELEGATE: &str = "an ordinary user has cgroups where they are delegated: with systemd and cgroup v2, `systemd-run \
+    --user --scope` calls a command there";
 
 /// Where the cgroup is and what is written to it.
 #[derive(Clone, Debug)]
