@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::differences::{Difference, stderr_of};
 use crate::harness::{Lab, Runtime};
-use crate::idmap::{mapped, user_namespace};
+use crate::idmap::mapped;
 
 /// What `run` says with a mount that shows the files of user 0 as those of 1000.
 fn with(lab: &Lab, runtime: &Runtime, kind: &str, source: &str, options: &[&str], maps: usize) -> String {
@@ -36,21 +36,5 @@ pub const ROWS: &[Difference] = &[
         tare: "…failed to set MOUNT_ATTR_IDMAP on /proc/sys: invalid argument: /proc is of type proc, and proc has no id maps in Linux … (mounts[7])",
         why: "The cause is looked for, in mounts below as well, and the version that is needed is told.",
         probe: |lab, runtime| with(lab, runtime, "none", "/proc/sys", &["bind"], 2),
-    },
-    Difference {
-        what: "`bind` without `rbind` in a user namespace, where the directory has mounts in it",
-        runc: "…invalid argument",
-        tare: "",
-        why: "The kernel refuses it to root of the container. The runtime has opened it before.",
-        probe: |lab, runtime| {
-            stderr_of(lab, runtime, |c| {
-                c.edit(|v| {
-                    user_namespace(v);
-                    v["root"]["readonly"] = false.into();
-                    mapped(v, "/home/user", ("none", Path::new("/sys/fs")), &["bind"], [&[], &[]]);
-                });
-                crate::idmap::give(&c.rootfs(""));
-            })
-        },
     },
 ];

@@ -105,11 +105,12 @@ fn owner(file: &Path) -> (u32, u32) {
 }
 
 /// Mounts something on a directory of this lab; the guard of the lab unmounts it if the test fails.
-fn host_mount(args: &[&str], point: &Path) {
+pub fn host_mount(args: &[&str], point: &Path) {
     assert!(Command::new("mount").args(args).arg(point).status().unwrap().success(), "{args:?}");
 }
 
-fn host_unmount(point: &Path) {
+/// Unmounts it, and what is below it.
+pub fn host_unmount(point: &Path) {
     assert!(Command::new("umount").arg("-l").arg(point).status().unwrap().success());
 }
 

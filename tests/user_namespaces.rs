@@ -7,12 +7,14 @@ use std::path::Path;
 
 use crate::harness::bundle::{mount, set_namespace, without_namespace};
 use crate::harness::{Container, Lab, Outcome, Value, eventually, json, tests};
+use crate::idmap::{host_mount, host_unmount};
 
 tests![
     root_is_somebody_else_on_the_host,
     root_owns_what_is_made_for_it,
     files_that_its_user_can_not_look_for,
     bind_mounts_keep_their_options,
+    mounts_of_the_host_stay_as_they_are,
     a_mount_of_the_container_is_bound_elsewhere,
     more_than_one_line,
     groups_and_users_are_mapped,
@@ -122,6 +124,35 @@ fn bind_mounts_keep_their_options(lab: &Lab) -> Outcome {
     let run = c.run(&[]);
     assert!(run.ok().contains(" /data ro,nosuid,nodev"), "{run:?}");
     assert!(run.out.ends_with("file\n") && run.err.contains("Read-only file system"), "{run:?}");
+    Ok(())
+}
+
+/// What the host has mounted read-only stays that, and what it has covered stays covered, even for root of a
+/// container that may mount: its user namespace is not the one of these mounts.
+fn mounts_of_the_host_stay_as_they_are(lab: &Lab) -> Outcome {
+    let script = "mount -o remount,bind,rw,suid /data; umount /data/sub; touch /data/x; ls /data/sub; \
+        grep -o '/data r[ow],nosuid' /proc/self/mountinfo";
+    let mut c = mapped(lab, &["sh", "-c", script]);
+    let (data, shown) = (lab.dir.join("data"), lab.dir.join("shown"));
+    fs::create_dir_all(data.join("sub")).unwrap();
+    fs::create_dir(&shown).unwrap();
+    fs::write(data.join("sub/covered"), "").unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+    host_mount(&["--bind", data.to_str().unwrap()], &shown);
+    host_mount(&["-t", "tmpfs", "cover"], &shown.join("sub"));
+    host_mount(&["-o", "remount,bind,ro,nosuid"], &shown);
+    fs::write(shown.join("sub/cover"), "").unwrap();
+    c.edit(|v| {
+        mount(v, "/data", "bind", shown.to_str().unwrap(), &["rbind"]);
+        crate::harness::bundle::capabilities(v, &["CAP_SYS_ADMIN"]);
+    });
+    let run = c.run(&[]);
+    c.edit(|v| v["mounts"].as_array_mut().unwrap().last_mut().unwrap()["options"] = json!(["bind"]));
+    let without_its_cover = c.run(&[]);
+    host_unmount(&shown);
+    assert_eq!(run.out, "cover\n/data ro,nosuid\n", "{run:?}");
+    assert_eq!(without_its_cover.code, 1, "{without_its_cover:?}");
+    assert!(without_its_cover.err.contains("invalid argument"), "{without_its_cover:?}");
     Ok(())
 }
 

@@ -7,8 +7,10 @@ use crate::error::On;
 use crate::init::{self, Context};
 use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
+use crate::rooms::idmap::UserNamespaces;
 use crate::rooms::{
-    cgroup as cgroup_room, mappings, namespaces, net_devices, notify, oom, pid_file, rlimits, terminal, trees,
+    cgroup as cgroup_room, idmap, mappings, mounts, namespaces, net_devices, notify, oom, pid_file, rlimits,
+    terminal, trees,
 };
 use crate::spawn;
 use crate::status;
@@ -84,6 +86,7 @@ pub fn make(
     let pidfd_socket =
         handles.pidfd_socket.map(sys::sock::connect).transpose().on(|| "--pidfd-socket".to_owned())?;
     let joins = namespaces::host_open(&plan.namespaces)?;
+    let users = idmap::host_open(mounts::id_maps(&plan.mounts), joins.user()).map_err(init_failed)?;
     let live = cgroup_room::host_create(&plan.cgroup).map_err(start_failed)?;
     let (sync, init_sync) = sys::sock::pair()?;
     oom::host_inherit(plan.oom, plan.caller)?;
@@ -97,7 +100,8 @@ pub fn make(
         spawn,
         cgroup: &live,
         joins: &joins,
-        trees: trees::host_open(plan, &joins).map_err(init_failed)?,
+        trees: trees::host_decide(plan)?,
+        users: &users,
         sync: Some(init_sync),
         fifo,
     };
@@ -114,7 +118,7 @@ pub fn make(
     let mut made = Made { child, terminal: None, notify, sync };
     let mut moved = None;
     let done = privilege(plan, made.child.pid)
-        .and_then(|()| talk(plan, &mut made, console.as_ref(), &mut moved))
+        .and_then(|()| talk(plan, &users, &mut made, console.as_ref(), &mut moved))
         .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
         .and_then(|()| sync::tell_init(&made.sync, begin.word()));
     match done {
@@ -141,6 +145,7 @@ fn privilege(plan: &Plan, pid: i32) -> Result<()> {
 /// container that is not made is in `moved`.
 fn talk(
     plan: &Plan,
+    users: &UserNamespaces,
     made: &mut Made,
     console: Option<&OwnedFd>,
     moved: &mut Option<net_devices::Moved>,
@@ -168,6 +173,11 @@ fn talk(
                 let pid = made.child.pid;
                 *moved = Some(net_devices::host_move(&plan.net_devices, socket, pid).map_err(start_failed)?);
                 sync::tell_init(&made.sync, ToInit::DevicesMoved)?;
+            }
+            Some(FromInit::NeedTrees(root)) => {
+                let Made { child, sync, .. } = &*made;
+                trees::host_hand_over(plan, users, child.pidfd.as_fd(), root.as_fd(), sync)
+                    .map_err(init_failed)?;
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(init_failed(error)),

@@ -181,7 +181,11 @@ fn talk(started: &mut Started, sync: &OwnedFd, console: Option<&OwnedFd>) -> Res
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(start_failed(error)),
             Some(
-                FromInit::RootfsReady | FromInit::NeedMaps | FromInit::NeedDevices(_) | FromInit::Cloned(_),
+                FromInit::RootfsReady
+                | FromInit::NeedMaps
+                | FromInit::NeedDevices(_)
+                | FromInit::NeedTrees(_)
+                | FromInit::Cloned(_),
             ) => {
                 return Err(Error::new(Kind::System, "a process of exec makes nothing of the container"));
             }

@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
+use crate::rooms::idmap::UserNamespaces;
 use crate::rooms::namespaces::{self, Joins};
-use crate::rooms::trees::Trees;
+use crate::rooms::trees::{self, Trees};
 use crate::rooms::{
     affinity, cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, net_devices, personality,
     privileges, process, program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
@@ -31,8 +32,10 @@ pub struct Context<'a> {
     pub spawn: Spawn,
     /// Namespaces to join.
     pub joins: &'a Joins,
-    /// What of the host is opened for it.
-    pub trees: Trees,
+    /// Whether the runtime opens files of the host for it.
+    pub trees: bool,
+    /// The ids of mounts with id maps.
+    pub users: &'a UserNamespaces,
     /// Init's end of the sync socket.
     pub sync: Option<OwnedFd>,
     /// Where init waits for `start`; not there for `run`.
@@ -140,7 +143,7 @@ fn init_receive_devices(plan: &Plan, sync: &OwnedFd) -> Result<bool> {
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
-fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<'a>>> {
+fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<'a>>> {
     let plan = context.plan;
     // The kernel drops what is not held back, so that `kill` could come too early for `create`.
     signals::init_hold()?;
@@ -163,9 +166,10 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     let host_fds = sys::file::open_dir("/proc/self/fd")?;
     namespaces::init_join_mount(context.joins)?;
 
-    let Trees { root, mounts: trees, users } = std::mem::take(&mut context.trees);
+    let trees = trees::init_receive(plan, context.trees, sync)?;
+    let Some(Trees { root, mounts: trees }) = trees else { return Ok(None) };
     let root = rootfs::init_prepare(&plan.rootfs, root)?;
-    mounts::init_mount(&plan.mounts, &root, trees, users)?;
+    mounts::init_mount(&plan.mounts, &root, trees, context.users)?;
     devices::init_make(&plan.devices, &root)?;
     if plan.hooks.wait_for_runtime() {
         sync::tell_runtime(sync, &FromInit::RootfsReady)?;

@@ -2,7 +2,7 @@
 //!
 //! One pair of sockets that keep messages apart, one enum for each direction. When the other end is
 //! gone a message comes as [`None`].
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::{Error, Kind, Result};
 
@@ -15,6 +15,8 @@ pub enum FromInit {
     NeedMaps,
     /// It is in its network namespace, speaks of that by this socket, and waits for its devices.
     NeedDevices(OwnedFd),
+    /// Its mount namespace is there, and this is its root directory: it waits for what it may not open itself.
+    NeedTrees(OwnedFd),
     /// The master of the container's terminal.
     Console(OwnedFd),
     /// Mounts and devices are in place: `prestart` and `createRuntime` hooks may run.
@@ -50,6 +52,7 @@ const FAILED: u8 = 4;
 const CLONED: u8 = 5;
 const NEED_MAPS: u8 = 6;
 const NEED_DEVICES: u8 = 7;
+const NEED_TREES: u8 = 8;
 
 const KINDS: [Kind; 7] =
     [Kind::NotFound, Kind::Exists, Kind::State, Kind::Invalid, Kind::Unsupported, Kind::System, Kind::Exec];
@@ -64,6 +67,7 @@ pub fn tell_runtime(socket: &OwnedFd, message: &FromInit) -> Result<()> {
         }
         FromInit::NeedMaps => sys::sock::send(socket, &[NEED_MAPS], None)?,
         FromInit::NeedDevices(fd) => sys::sock::send(socket, &[NEED_DEVICES], Some(fd.as_fd()))?,
+        FromInit::NeedTrees(fd) => sys::sock::send(socket, &[NEED_TREES], Some(fd.as_fd()))?,
         FromInit::Console(fd) => sys::sock::send(socket, &[CONSOLE], Some(fd.as_fd()))?,
         FromInit::RootfsReady => sys::sock::send(socket, &[ROOTFS_READY], None)?,
         FromInit::Ready => sys::sock::send(socket, &[READY], None)?,
@@ -82,6 +86,7 @@ pub fn hear_init(socket: &OwnedFd) -> Result<Option<FromInit>> {
         (Some((&CLONED, &[a, b, c, d])), _) => FromInit::Cloned(i32::from_ne_bytes([a, b, c, d])),
         (Some((&NEED_MAPS, _)), _) => FromInit::NeedMaps,
         (Some((&NEED_DEVICES, _)), Some(fd)) => FromInit::NeedDevices(fd),
+        (Some((&NEED_TREES, _)), Some(fd)) => FromInit::NeedTrees(fd),
         (Some((&CONSOLE, _)), Some(fd)) => FromInit::Console(fd),
         (Some((&ROOTFS_READY, _)), _) => FromInit::RootfsReady,
         (Some((&READY, _)), _) => FromInit::Ready,
@@ -114,6 +119,24 @@ pub fn hear_runtime(socket: &OwnedFd) -> Result<Option<ToInit>> {
         (_, [4]) => Ok(Some(ToInit::Mapped)),
         (_, [5]) => Ok(Some(ToInit::DevicesMoved)),
         (_, [tag]) => Err(unknown("the runtime", tag)),
+    }
+}
+
+/// What comes with a descriptor that init has asked for.
+const HANDED: u8 = 6;
+
+/// Hands init a descriptor, the next of those that it has asked for.
+pub fn hand_to_init(socket: &OwnedFd, fd: BorrowedFd<'_>) -> Result<()> {
+    Ok(sys::sock::send(socket.as_fd(), &[HANDED], Some(fd))?)
+}
+
+/// The next descriptor that the runtime hands over; `None` when it is gone.
+pub fn take_from_runtime(socket: &OwnedFd) -> Result<Option<OwnedFd>> {
+    let mut buffer = [0; 1];
+    match sys::sock::receive(socket.as_fd(), &mut buffer)? {
+        (0, _) => Ok(None),
+        (_, Some(fd)) if buffer == [HANDED] => Ok(Some(fd)),
+        _ => Err(unknown("the runtime", buffer[0])),
     }
 }
 
@@ -160,7 +183,10 @@ mod tests {
             tell_init(&host, message).expect("sent");
             assert_eq!(hear_runtime(&init).expect("received"), Some(message));
         }
+        hand_to_init(&host, init.as_fd()).expect("sent");
+        assert!(take_from_runtime(&init).expect("received").is_some());
         drop(host);
+        assert!(take_from_runtime(&init).expect("received").is_none());
         assert_eq!(hear_runtime(&init).expect("received"), None);
     }
 

@@ -143,20 +143,27 @@ pub fn id_maps(plan: &Plan) -> impl Iterator<Item = &IdMap> {
     plan.iter().filter_map(|mount| mount.id_map.as_ref())
 }
 
-/// Opens what only the runtime can, for an init in a user namespace: the sources of bind mounts, which its user
-/// may not look for by their paths, and new file systems with id maps, which are the host's for that. They are
-/// attached nowhere, and get nothing but what the host mounts below them. A source in the container's own
-/// `rootfs` may be a mount that is made before it.
+/// Whether only the runtime can open or make it for an init in a user namespace: what its user may not look for by
+/// its path, or show with an id map. A source in the container's own `rootfs` may be a mount that is made before it.
+pub fn is_for_host(mount: &Mount, rootfs: &Path) -> bool {
+    match &mount.what {
+        What::Bind(source, _) => mount.id_map.is_some() || !source.starts_with(rootfs),
+        What::New(_) => mount.id_map.is_some(),
+        What::Cgroup(_) => false,
+    }
+}
+
+/// Opens what only the runtime can. It is attached nowhere, and gets nothing but what the host mounts below it.
 pub fn host_open(plan: &Plan, rootfs: &Path, users: &UserNamespaces) -> Result<Vec<Option<OwnedFd>>> {
     let open = |mount: &Mount| match &mount.what {
-        What::Bind(source, _) if source.starts_with(rootfs) && mount.id_map.is_none() => Ok(None),
+        _ if !is_for_host(mount, rootfs) => Ok(None),
         What::Bind(source, depth) => {
             let tree = open_source(mount, source, *depth, users)?;
             sys::mount::set_attributes(tree.as_fd(), Change::default(), Some(Propagation::Slave), true)?;
             Ok(Some(tree))
         }
-        What::New(kind) if mount.id_map.is_some() => make(mount, kind, None, users).map(Some),
-        What::New(_) | What::Cgroup(_) => Ok(None),
+        What::New(kind) => make(mount, kind, None, users).map(Some),
+        What::Cgroup(_) => Ok(None),
     };
     plan.iter().map(|mount| open(mount).map_err(|e| failed(mount, e))).collect()
 }
@@ -166,15 +173,15 @@ pub fn init_mount(
     plan: &Plan,
     root: &RootDir,
     trees: Vec<Option<OwnedFd>>,
-    users: UserNamespaces,
+    users: &UserNamespaces,
 ) -> Result<()> {
     let trees = trees.into_iter().chain(std::iter::repeat_with(|| None));
     for (mount, opened) in plan.iter().zip(trees) {
         let done = match &mount.what {
             What::Bind(source, depth) => opened
-                .map_or_else(|| open_source(mount, source, *depth, &users), Ok)
+                .map_or_else(|| open_source(mount, source, *depth, users), Ok)
                 .and_then(|tree| bind(mount, &tree, root)),
-            What::New(kind) => new_filesystem(mount, kind, opened, &users, root),
+            What::New(kind) => new_filesystem(mount, kind, opened, users, root),
             What::Cgroup(dirs) => cgroup(mount, dirs, root),
         };
         done.map_err(|e| failed(mount, e))?;
@@ -211,6 +218,9 @@ fn open_source(mount: &Mount, source: &Path, depth: Depth, users: &UserNamespace
         sys::Errno::NOENT | sys::Errno::NOTDIR => {
             let text = format!("open {}: {}", source.display(), sys::errno_text(e.errno));
             Error::new(Kind::Invalid, format!("failed to fulfil mount request: {text}"))
+        }
+        sys::Errno::INVAL if depth == Depth::One => {
+            Error::from(e).hint("`rbind` takes mounts below it along")
         }
         _ => e.into(),
     })?;

@@ -176,6 +176,32 @@ impl Visit {
     }
 }
 
+/// Does something in the mount namespace of the process `init`, with its root directory `root`, by the runtime
+/// itself, and comes back.
+pub fn host_among_mounts<T>(
+    init: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    act: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let own = sys::file::open("/proc/self/ns/mnt")?;
+    let own_root = sys::file::open_dir("/")?;
+    // It may be a directory that root can't open: a FUSE mount of somebody else.
+    let here = sys::file::open_dir(".").ok();
+    // The kernel leaves the process at the root of the namespace, and not at the one it was in.
+    let go_to_root = |dir: BorrowedFd<'_>| -> Result<()> {
+        sys::file::fchdir(dir)?;
+        Ok(sys::mount::chroot_to_current_dir()?)
+    };
+    sys::ns::enter(init, flag::MOUNT)?;
+    let done = go_to_root(root).and_then(|()| act());
+    sys::ns::enter(own.as_fd(), flag::MOUNT)?;
+    go_to_root(own_root.as_fd())?;
+    if let Some(here) = here {
+        sys::file::fchdir(here.as_fd())?;
+    }
+    done
+}
+
 /// Joins the mount namespace. From here on every path is one of its mounts, procfs included, and these
 /// belong to whoever made it.
 pub fn init_join_mount(joins: &Joins) -> Result<()> {
