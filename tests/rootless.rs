@@ -353,6 +353,11 @@ fn a_cgroup_that_is_delegated(lab: &Lab) -> Outcome {
     let warnings = out.messages("warning");
     let told = warnings.iter().any(|text| text.contains("the process is not in the container's cgroup"));
     assert_eq!((out.code, told || out.runtime.name() == "runc" || !unified()), (0, true), "{out:?}");
+    let other = alice.run(&["true"], |v| v["linux"]["cgroupsPath"] = json!(format!("{path}-2")));
+    if unified() {
+        other.fails_with("unable to apply cgroup configuration");
+        other.fails_with("permission denied");
+    }
     alice.within = inside;
     let out = alice.call(&["exec", &id, "sh", "-c", "for n in 1 2 3 4 5 6 7 8; do sleep 3 & done; wait"]);
     assert!(out.err.contains("can't fork"), "{out:?}");

@@ -41,8 +41,9 @@ fn check(directory: &Directory, host: &Host) -> Result<(), String> {
     }
     // To move a process takes the same right at the lowest cgroup above both its old and its new one.
     let own = host.hierarchies.iter().find(|h| h.mount == directory.mount).and_then(|h| h.own.as_deref());
-    let meet =
-        format!("{}/{}/cgroup.procs", directory.mount, common(own.unwrap_or_default(), &directory.path));
+    let above = common(own.unwrap_or_default(), &directory.path);
+    let slash = if above.is_empty() { "" } else { "/" };
+    let meet = format!("{}{slash}{above}/cgroup.procs", directory.mount);
     may(&meet, Access::WRITE_OK).map_err(|errno| format!("open {meet}: {}", errno_text(errno)))
 }
 

@@ -33,7 +33,7 @@ fn clone_hint(errno: Errno, read: impl Fn(&str) -> Option<String>) -> Option<Str
              `sysctl -w kernel.unprivileged_userns_clone=1` as root, and a file in /etc/sysctl.d to keep it"
                 .to_owned(),
         ),
-        Errno::PERM | Errno::ACCESS => apparmor_hint(read).or_else(|| {
+        Errno::PERM => apparmor_hint(read).or_else(|| {
             let text = "something forbids user namespaces to this process: a seccomp filter, as containers have one, or a \
                         security module";
             Some(text.to_owned())

@@ -7,7 +7,7 @@ use crate::error::On;
 use crate::faults::Faults;
 use crate::rooms::mounts::CgroupDir;
 use crate::rooms::namespaces::Namespace;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// What a caller can do who may not make cgroups.
 const DELEGATE: &str = "an ordinary user has cgroups where they are delegated: with systemd and cgroup v2, `systemd-run \
@@ -94,13 +94,24 @@ pub fn init_join(live: &cgroup::Live) -> Result<()> {
     Ok(live.join()?)
 }
 
-/// Makes the cgroup and sets the limits, before any process is in it.
-pub fn host_create(plan: &Plan) -> Result<cgroup::Live> {
-    let live = plan.cgroup.create().map_err(|e| match e.errno {
+/// Makes the cgroup.
+fn create(plan: &Plan) -> Result<cgroup::Live> {
+    if plan.denied == Denied::Ignored {
+        // One that the config names may be possible to make, but not to put a process into.
+        let permitted = cgroup::permitted(&plan.cgroup, &cgroup::Host::detect()?);
+        if let Some((_, why)) = permitted.refused.into_iter().next() {
+            return Err(Error::new(Kind::System, why).hint(DELEGATE));
+        }
+    }
+    plan.cgroup.create().map_err(|e| match e.errno {
         Some(sys::Errno::ACCESS | sys::Errno::PERM) => Error::from(e).hint(DELEGATE),
         _ => e.into(),
-    });
-    let live = live.on(|| "unable to apply cgroup configuration".to_owned())?;
+    })
+}
+
+/// Makes the cgroup and sets the limits, before any process is in it.
+pub fn host_create(plan: &Plan) -> Result<cgroup::Live> {
+    let live = create(plan).on(|| "unable to apply cgroup configuration".to_owned())?;
     live.apply(&plan.limits, plan.denied)?;
     Ok(live)
 }
