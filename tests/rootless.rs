@@ -253,8 +253,9 @@ fn wishes_that_take_a_cgroup(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Cgroups in which a user may do as they like, in every hierarchy.
-struct Delegated(Vec<PathBuf>);
+/// Cgroups in which a user may do as they like, in every hierarchy, and the name of the one below where calls come
+/// from.
+struct Delegated(Vec<PathBuf>, String);
 
 impl Delegated {
     fn new(alice: &User) -> Self {
@@ -280,14 +281,14 @@ impl Delegated {
             }
             dir
         });
-        Delegated(made.collect())
+        Delegated(made.collect(), alice.id("caller"))
     }
 
     /// Calls come from a cgroup below, as from a service of the user.
     fn enter(&self, alice: &mut User) {
         let mut script = String::new();
         for dir in &self.0 {
-            let caller = dir.join("caller");
+            let caller = dir.join(&self.1);
             fs::create_dir_all(&caller).unwrap();
             for name in ["cpuset.cpus", "cpuset.mems"] {
                 if let Ok(value) = fs::read(dir.join(name)) {
@@ -310,12 +311,12 @@ impl Delegated {
 
 impl Drop for Delegated {
     fn drop(&mut self) {
-        // The first failure is the one to be told.
+        // The first failure is the one to be told. What is left goes with the lab.
         if std::thread::panicking() {
             return;
         }
         for dir in &self.0 {
-            for path in [dir.join("caller"), dir.clone()] {
+            for path in [dir.join(&self.1), dir.clone()] {
                 eventually("an empty cgroup", || {
                     (!path.exists() || fs::remove_dir(&path).is_ok()).then_some(())
                 });
@@ -335,15 +336,16 @@ fn a_cgroup_that_is_delegated(lab: &Lab) -> Outcome {
     let mut alice = User::new(lab, ALICE);
     let delegated = Delegated::new(&alice);
     delegated.enter(&mut alice);
-    let path = format!("/tare-test/{}/mine", alice.id("delegated"));
+    let mine = alice.id("mine");
+    let path = format!("/tare-test/{}/{mine}", alice.id("delegated"));
     let limited = |v: &mut Value| {
         v["linux"]["cgroupsPath"] = json!(path);
         v["linux"]["resources"] = json!({"pids": {"limit": 7}, "memory": {"limit": 64 << 20}});
     };
     let id = alice.up("c", &["sleep", "100"], limited);
-    assert_eq!(value(&delegated.0, "mine", "pids.max").as_deref(), Some("7"));
+    assert_eq!(value(&delegated.0, &mine, "pids.max").as_deref(), Some("7"));
     let memory = if unified() { "memory.max" } else { "memory.limit_in_bytes" };
-    assert_eq!(value(&delegated.0, "mine", memory).as_deref(), Some("67108864"));
+    assert_eq!(value(&delegated.0, &mine, memory).as_deref(), Some("67108864"));
     assert_eq!(alice.call(&["exec", "--detach", &id, "sleep", "100"]).code, 0);
     let pids = alice.call(&["ps", "-f", "json", &id]).ok().to_owned();
     assert_eq!(pids.split(',').count(), 2, "{pids}");
@@ -365,7 +367,7 @@ fn a_cgroup_that_is_delegated(lab: &Lab) -> Outcome {
     let out = alice.call(&["exec", &id, "sh", "-c", "sleep 1 & sleep 1 & sleep 1 & wait"]);
     assert!(out.code != 0, "{out:?}");
     alice.call(&["delete", "--force", &id]).ok();
-    assert_eq!(value(&delegated.0, "mine", "cgroup.procs"), None);
+    assert_eq!(value(&delegated.0, &mine, "cgroup.procs"), None);
     Ok(())
 }
 
@@ -378,7 +380,7 @@ fn a_cgroup_below_the_callers_own(lab: &Lab) -> Outcome {
     delegated.enter(&mut alice);
     let limited = |v: &mut Value| v["linux"]["resources"] = json!({"pids": {"limit": 9}});
     let id = alice.up("c", &["sleep", "100"], limited);
-    let place = if unified() { id.clone() } else { format!("caller/{id}") };
+    let place = if unified() { id.clone() } else { format!("{}/{id}", delegated.1) };
     assert_eq!(value(&delegated.0, &place, "pids.max").as_deref(), Some("9"));
     alice.call(&["delete", "--force", &id]).ok();
     assert_eq!(value(&delegated.0, &place, "pids.max"), None);

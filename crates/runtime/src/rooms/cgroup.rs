@@ -20,6 +20,8 @@ pub struct Plan {
     pub cgroup: Cgroup,
     /// What it means when the caller has no right to something else.
     pub denied: Denied,
+    /// Whether the config names the place, so that nobody has looked yet whether the caller may use it.
+    named: bool,
     limits: cgroup::Limits,
 }
 
@@ -54,14 +56,14 @@ pub fn plan(
         cgroup::Limits::default()
     });
     if strict {
-        return Ok(Plan { cgroup, denied, limits });
+        return Ok(Plan { cgroup, denied, named: path.is_some(), limits });
     }
     let permitted = permitted(&cgroup, host);
     for cgroup::Fault { at, text } in permitted.faults(&limits) {
         faults.add(at, text);
         faults.hint(DELEGATE);
     }
-    Ok(Plan { cgroup: permitted.cgroup, denied, limits })
+    Ok(Plan { cgroup: permitted.cgroup, denied, named: false, limits })
 }
 
 /// What a mount of type `cgroup` shows: of version 1 the container's directory in each hierarchy; of
@@ -96,8 +98,8 @@ pub fn init_join(live: &cgroup::Live) -> Result<()> {
 
 /// Makes the cgroup.
 fn create(plan: &Plan) -> Result<cgroup::Live> {
-    if plan.denied == Denied::Ignored {
-        // One that the config names may be possible to make, but not to put a process into.
+    if plan.denied == Denied::Ignored && plan.named {
+        // It may be possible to make it, but not to put a process into it.
         let permitted = cgroup::permitted(&plan.cgroup, &cgroup::Host::detect()?);
         if let Some((_, why)) = permitted.refused.into_iter().next() {
             return Err(Error::new(Kind::System, why).hint(DELEGATE));
