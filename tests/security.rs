@@ -30,6 +30,7 @@ tests![
     working_directory_through_a_symlink_stays_inside,
     state_cannot_be_reached_by_an_id,
     nothing_is_inherited_from_the_caller,
+    users_are_not_read_from_files_of_the_runtime,
 ];
 
 /// What must not change: a directory of the host with one file.
@@ -358,5 +359,19 @@ fn nothing_is_inherited_from_the_caller(lab: &Lab) -> Outcome {
     assert_eq!(lines[..3], ["0", "1", "2"]);
     assert!(lines[3].contains('='), "no other file: {lines:?}");
     assert!(!run.out.contains("SECRET"));
+    Ok(())
+}
+
+/// An `/etc/passwd` that leads to whatever the runtime has open at that moment: here what the caller lends it.
+fn users_are_not_read_from_files_of_the_runtime(lab: &Lab) -> Outcome {
+    lab.not_runc("follows such links")?;
+    let c = lab.container(&["sh", "-c", "echo $HOME"]);
+    fs::remove_file(c.rootfs("etc/passwd")).unwrap();
+    symlink("/proc/self/fd/0", c.rootfs("etc/passwd")).unwrap();
+    let secret = lab.file("secret", "x:x:0:0::/secret:\n");
+    let log = lab.next_file("log");
+    let mut call = lab.command(&c.runtime, &log);
+    call.arg("run").arg("-b").arg(&c.bundle).arg(&c.id).stdin(fs::File::open(secret).unwrap());
+    assert_eq!(lab.collect(&c.runtime, call, &log).ok(), "/\n");
     Ok(())
 }
