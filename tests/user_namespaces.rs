@@ -16,6 +16,7 @@ tests![
     bind_mounts_keep_their_options,
     mounts_of_the_host_stay_as_they_are,
     a_mount_of_the_container_is_bound_elsewhere,
+    devices_in_the_image_once_more,
     more_than_one_line,
     groups_and_users_are_mapped,
     limits_and_oom_score_from_outside,
@@ -167,6 +168,22 @@ fn a_mount_of_the_container_is_bound_elsewhere(lab: &Lab) -> Outcome {
         mount(v, "/second", "bind", &source, &["bind"]);
     });
     assert_eq!(c.run(&[]).ok(), "one\ntmpfs\n");
+    Ok(())
+}
+
+/// Without a file system of its own at `/dev`, the files on which devices are mounted are still there the next time.
+fn devices_in_the_image_once_more(lab: &Lab) -> Outcome {
+    lab.not_runc("makes its links once only")?;
+    let mut c = mapped(lab, &["sh", "-c", "test -c /dev/null && test -c /dev/zero && echo well"]);
+    c.edit(|v| {
+        v["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
+    });
+    for _ in 0..2 {
+        assert_eq!(c.run(&[]).ok(), "well\n");
+    }
     Ok(())
 }
 

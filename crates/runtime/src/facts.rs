@@ -7,6 +7,8 @@ use crate::{Error, Result, Rootless};
 pub struct HostFacts {
     /// Who calls.
     pub caller: Caller,
+    /// Whether that is in a user namespace already.
+    pub in_user_namespace: bool,
     /// The effective user and group id of the caller.
     pub ids: (u32, u32),
     /// The highest capability number that the kernel knows.
@@ -30,6 +32,7 @@ impl HostFacts {
 pub fn read(rootless: Rootless) -> Result<HostFacts> {
     Ok(HostFacts {
         caller: caller(),
+        in_user_namespace: crate::in_user_namespace(),
         ids: (sys::cred::effective_uid(), sys::cred::effective_gid()),
         last_capability: last_capability(),
         cgroups: cgroup::Host::detect().map_err(Error::from)?,

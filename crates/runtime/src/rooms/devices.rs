@@ -22,14 +22,17 @@ struct Node {
 pub struct Plan {
     nodes: Vec<Node>,
     links: bool,
+    /// Whether the host's own devices are bound, as none may be made.
+    bound: bool,
 }
 
 /// Devices of every container, by name, with their minor and major numbers.
 const DEFAULT: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("random", 1, 8), ("full", 1, 7), ("tty", 5, 0), ("zero", 1, 5), ("urandom", 1, 9)];
 
-/// Decides the nodes; one of the config takes the place of a default one with the same path.
-pub fn plan(list: &[oci::Device], brings_dev: bool, faults: &mut Faults) -> Plan {
+/// Decides the nodes; one of the config takes the place of a default one with the same path. `bound` says that
+/// init is in a user namespace, where the kernel lets nobody make a device, and has mounts of its own.
+pub fn plan(list: &[oci::Device], brings_dev: bool, bound: bool, faults: &mut Faults) -> Plan {
     let own: Vec<Node> =
         list.iter().enumerate().filter_map(|(index, raw)| plan_node(index, raw, faults)).collect();
     if brings_dev {
@@ -45,7 +48,7 @@ pub fn plan(list: &[oci::Device], brings_dev: bool, faults: &mut Faults) -> Plan
     let mut nodes: Vec<Node> = default.filter(|node| !own.iter().any(|o| o.path == node.path)).collect();
     // /dev/ptmx belongs to the container's devpts and is a link to it.
     nodes.extend(own.into_iter().filter(|node| node.path != Path::new("dev/ptmx")));
-    Plan { nodes, links: true }
+    Plan { nodes, links: true, bound }
 }
 
 fn plan_node(index: usize, raw: &oci::Device, faults: &mut Faults) -> Option<Node> {
@@ -89,7 +92,7 @@ pub fn init_make(plan: &Plan, root: &RootDir) -> Result<()> {
     }
     let dev = open_dev(root).on(|| "error creating device nodes: /dev".to_owned())?;
     for node in &plan.nodes {
-        make(node, root, dev.as_fd())
+        make(node, plan.bound, root, dev.as_fd())
             .map_err(|e| e.context(format!("error creating device nodes: /{}", node.path.display())))?;
     }
     make_links(dev.as_fd())
@@ -104,7 +107,8 @@ fn open_dev(root: &RootDir) -> Result<OwnedFd, sys::Error> {
     }
 }
 
-fn make(node: &Node, root: &RootDir, dev: BorrowedFd<'_>) -> Result<()> {
+fn make(node: &Node, bound: bool, root: &RootDir, dev: BorrowedFd<'_>) -> Result<()> {
+    let make_in = if bound && node.kind != NodeKind::Fifo { bind } else { mknod };
     let name = node.path.file_name().map(Path::new).unwrap_or(&node.path);
     if node.path.parent() == Some(Path::new("dev")) {
         return make_in(node, dev, name);
@@ -113,7 +117,7 @@ fn make(node: &Node, root: &RootDir, dev: BorrowedFd<'_>) -> Result<()> {
     make_in(node, dir.as_fd(), name)
 }
 
-fn make_in(node: &Node, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
+fn mknod(node: &Node, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
     match sys::root::mknod_at(dir, name, node.kind, node.mode, node.number) {
         Ok(()) if node.owner == (0, 0) => Ok(()),
         Ok(()) => Ok(sys::root::chown_at(dir, name, node.owner.0, node.owner.1)?),
@@ -124,11 +128,15 @@ fn make_in(node: &Node, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
     }
 }
 
-/// Where devices may not be made (a user namespace), the host's own is bound.
+/// Where devices may not be made, the host's own is bound: on a new file, or on what is there, such as the file
+/// that was made for this the last time.
 fn bind(node: &Node, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
     let source = Path::new("/").join(&node.path);
     let tree = sys::mount::clone_tree(sys::file::CWD, &source, false)?;
-    sys::file::create_at(dir, name, b"", 0o600)?;
+    match sys::file::create_at(dir, name, b"", 0o600) {
+        Err(e) if e.errno != sys::Errno::EXIST => return Err(e.into()),
+        _ => {}
+    }
     let place = sys::root::open_child(dir, name)?;
     Ok(sys::mount::attach(tree.as_fd(), place.as_fd())?)
 }
@@ -174,6 +182,7 @@ mod tests {
         };
         let plan = plan(
             &[device("/dev/null", "c"), device("/dev/ptmx", "c"), device("/x", "z")],
+            false,
             false,
             &mut faults,
         );
