@@ -8,9 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::harness::bundle::{mount, set_namespace};
 use crate::harness::settings::program;
 use crate::harness::{Container, Lab, Outcome, Output, Skip, json, tests};
 use crate::idmap::mapped;
+use crate::user_namespaces;
 
 tests![
     create,
@@ -19,10 +21,13 @@ tests![
     run_detached,
     run_detached_with_a_notify_socket,
     run_detached_with_id_maps,
+    run_detached_in_a_user_namespace,
+    create_with_a_helper,
     run_in_the_foreground,
     delete,
     delete_by_force,
     death_of_init,
+    death_of_init_in_a_user_namespace,
 ];
 
 /// A step: the name of a system call and which one of them, from 1.
@@ -113,10 +118,18 @@ pub fn strace(lab: &Lab) -> Result<PathBuf, Skip> {
 
 /// The container's first process dies at each of its own steps: the call fails with one line and cleans up.
 fn death_of_init(lab: &Lab) -> Outcome {
+    die(&lab.container(&["true"]))
+}
+
+fn death_of_init_in_a_user_namespace(lab: &Lab) -> Outcome {
+    die(&in_a_user_namespace(lab, &["true"]))
+}
+
+fn die(c: &Container) -> Outcome {
+    let lab = c.lab;
     let strace = strace(lab)?;
-    let c = lab.container(&["true"]);
     let call = ["run", "--bundle", c.bundle.to_str().unwrap(), &c.id];
-    let (trace, output) = traced(&c, &strace, &["-f"], None, &call);
+    let (trace, output) = traced(c, &strace, &["-f"], None, &call);
     output.ok();
     // With -f each line begins with the number of the process; the runtime's own is the first.
     let lines: Vec<(&str, &str)> = trace.lines().filter_map(|l| l.split_once(' ')).collect();
@@ -129,10 +142,10 @@ fn death_of_init(lab: &Lab) -> Outcome {
     let init: Vec<Step> = of(false).into_iter().filter(|step| !host.contains(step)).collect();
     assert!(init.iter().any(|(name, _)| name == "pivot_root"), "init is seen: {init:?}");
     for step in &init {
-        let (trace, output) = traced(&c, &strace, &["-f"], Some(step), &call);
+        let (trace, output) = traced(c, &strace, &["-f"], Some(step), &call);
         let runtime = trace.split(' ').next().unwrap_or_default();
         if trace.lines().any(|l| l.starts_with(runtime) && l.contains("killed by")) {
-            force(lab, &c, "the death of the runtime, which made more calls than before");
+            force(lab, c, "the death of the runtime, which made more calls than before");
             continue;
         }
         let when = format!("the death of init at {} number {}", step.0, step.1);
@@ -193,6 +206,39 @@ fn run_detached_with_id_maps(lab: &Lab) -> Outcome {
         }
     });
     every_step(&c, &[], |_| (), &["run", "--detach", "--bundle", "BUNDLE", "ID"])
+}
+
+/// For which the runtime goes into the mount namespace of init, and comes back.
+fn in_a_user_namespace<'l>(lab: &'l Lab<'l>, args: &[&str]) -> Container<'l> {
+    let mut c = user_namespaces::mapped(lab, args);
+    c.edit(|v| mount(v, "/tmp", "none", "/etc", &["rbind"]));
+    c
+}
+
+fn run_detached_in_a_user_namespace(lab: &Lab) -> Outcome {
+    let c = in_a_user_namespace(lab, &["sleep", "100"]);
+    every_step(&c, &[], |_| (), &["run", "--detach", "--bundle", "BUNDLE", "ID"])
+}
+
+/// In the user namespace of another container, with a PID namespace of its own. What is left is looked for at the
+/// end, when the other container is gone as well.
+fn create_with_a_helper(lab: &Lab) -> Outcome {
+    let pod = user_namespaces::mapped(lab, &["sleep", "1000"]);
+    pod.up();
+    let mut c = in_a_user_namespace(lab, &["sleep", "100"]);
+    c.edit(|v| {
+        set_namespace(v, "user", Some(&format!("/proc/{}/ns/user", pod.pid())));
+    });
+    let strace = strace(lab)?;
+    let call = ["create", "--bundle", c.bundle.to_str().unwrap(), &c.id];
+    let all = steps(&traced(&c, &strace, &[], None, &call).0);
+    c.delete(&["--force"]).ok();
+    for step in &all {
+        traced(&c, &strace, &[], Some(step), &call);
+        c.delete(&["--force"]).ok();
+    }
+    pod.delete(&["--force"]).ok();
+    Ok(())
 }
 
 fn run_in_the_foreground(lab: &Lab) -> Outcome {

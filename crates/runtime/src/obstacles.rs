@@ -34,8 +34,8 @@ fn clone_hint(errno: Errno, read: impl Fn(&str) -> Option<String>) -> Option<Str
                 .to_owned(),
         ),
         Errno::PERM => apparmor_hint(read).or_else(|| {
-            let text = "something forbids user namespaces to this process: a seccomp filter, as containers have one, or a \
-                        security module";
+            let text = "something forbids user namespaces to this process: a seccomp filter, as containers have one, a \
+                        security module, or a root directory that chroot has changed";
             Some(text.to_owned())
         }),
         _ => None,
