@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::crash::strace;
 use crate::exec::{exec, up};
@@ -77,6 +78,7 @@ const EXCLUDED: [&str; 4] = ["CAP_SYS_PTRACE", "CAP_PERFMON", "CAP_SYS_ADMIN", "
 /// user, whose capabilities the process of `exec` does not exceed either in the end, and as the root of a
 /// user namespace, who has every capability in there.
 fn cve_2016_9962_processes_look_at_the_one_that_comes(lab: &Lab) -> Outcome {
+    let _held = unchanged();
     // A copy, so that a hole does no harm.
     let copy = lab.dir.join("runtime");
     fs::copy(&lab.tare.program, &copy).unwrap();
@@ -125,6 +127,7 @@ fn cve_2016_9962_processes_look_at_the_one_that_comes(lab: &Lab) -> Outcome {
 
 /// Another container of the pod: its first process appears in there as well.
 fn cve_2016_9962_processes_look_at_a_container_that_joins(lab: &Lab) -> Outcome {
+    let _held = unchanged();
     lab.file("host-marker", "host");
     let hostile = attacked(lab, &lab.tare.program, &USUAL.map(str::to_owned), &|_| ());
     let mut c = lab.container(&[attacker::PROGRAM, "2000"]);
@@ -142,16 +145,25 @@ fn cve_2016_9962_processes_look_at_a_container_that_joins(lab: &Lab) -> Outcome 
     Ok(())
 }
 
+/// `fs.suid_dumpable` is the whole host's: while one test has changed it, no other attacks.
+static SUID_DUMPABLE_IS_CHANGED: RwLock<()> = RwLock::new(());
+
+/// Keeps `fs.suid_dumpable` as it is.
+fn unchanged<'l>() -> RwLockReadGuard<'l, ()> {
+    SUID_DUMPABLE_IS_CHANGED.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// `fs.suid_dumpable`, which is as it was when this is dropped.
-struct SuidDumpable(String);
+struct SuidDumpable(String, #[expect(dead_code, reason = "it is held")] RwLockWriteGuard<'static, ()>);
 
 const SUID_DUMPABLE: &str = "/proc/sys/fs/suid_dumpable";
 
 impl SuidDumpable {
     fn set(value: &str) -> Result<Self, Skip> {
+        let held = SUID_DUMPABLE_IS_CHANGED.write().unwrap_or_else(PoisonError::into_inner);
         let before = fs::read_to_string(SUID_DUMPABLE).unwrap();
         fs::write(SUID_DUMPABLE, value).map_err(|e| Skip(format!("{SUID_DUMPABLE}: {e}")))?;
-        Ok(Self(before))
+        Ok(Self(before, held))
     }
 }
 
