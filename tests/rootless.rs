@@ -17,6 +17,7 @@ tests![
     a_process_sees_what_runcs_sees,
     every_command_in_turn,
     processes_of_exec,
+    exec_before_the_start,
     a_terminal,
     hooks_are_the_users,
     files_in_the_root_are_the_users,
@@ -150,6 +151,17 @@ fn processes_of_exec(lab: &Lab) -> Outcome {
         };
         (!pids.iter().any(alive)).then_some(())
     });
+    Ok(())
+}
+
+/// Its first process still is the runtime's, which others must not look into.
+fn exec_before_the_start(lab: &Lab) -> Outcome {
+    possible(lab)?;
+    let alice = User::new(lab, ALICE);
+    let (bundle, id) = (alice.bundle(&["true"], |_| {}), alice.id("waits"));
+    alice.call(&["create", "--bundle", bundle.to_str().unwrap(), &id]).ok();
+    assert_eq!(alice.call(&["exec", &id, "id", "-u"]).ok(), "0\n");
+    alice.call(&["delete", "--force", &id]).ok();
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::rooms::{
     affinity, cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, net_devices, personality,
     privileges, process, program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
 };
-use crate::spawn::Spawn;
+use crate::spawn::{Caller, Spawn};
 use crate::sync::{self, FromInit, ToInit};
 use crate::{Error, Kind, Result};
 use sys::clone::InChild;
@@ -202,6 +202,11 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     let entered = process::init_enter_cwd(&plan.process)?;
     privileges::init_own_stdio(&plan.privileges, &plan.terminal)?;
     privileges::init_become_user(&plan.privileges, plan.caller)?;
+    if context.spawn.map && plan.caller != Caller::Root {
+        // The kernel lets nobody join the namespaces of a process that may not be looked into, but for root of
+        // the host: `exec` of this user could not reach a container that waits, or has just been started.
+        sys::cred::set_dumpable(true)?;
+    }
     if !entered {
         process::init_enter_cwd_as_user(&plan.process)?;
     }
