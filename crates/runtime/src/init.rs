@@ -142,6 +142,16 @@ fn init_receive_devices(plan: &Plan, sync: &OwnedFd) -> Result<bool> {
     Ok(hear(sync)? == Some(ToInit::DevicesMoved))
 }
 
+/// Becomes the program's user. The kernel lets nobody but root of the host join the namespaces of a process that may
+/// not be looked into: `exec` of an ordinary user could not reach a container that waits, or has just been started.
+fn become_user(context: &Context<'_>) -> Result<()> {
+    privileges::init_become_user(&context.plan.privileges, context.plan.caller)?;
+    if context.spawn.map && context.plan.caller != Caller::Root {
+        sys::cred::set_dumpable(true)?;
+    }
+    Ok(())
+}
+
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
 fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<'a>>> {
     let plan = context.plan;
@@ -201,12 +211,7 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     // First with the rights of the runtime, which may see directories that the user may not.
     let entered = process::init_enter_cwd(&plan.process)?;
     privileges::init_own_stdio(&plan.privileges, &plan.terminal)?;
-    privileges::init_become_user(&plan.privileges, plan.caller)?;
-    if context.spawn.map && plan.caller != Caller::Root {
-        // The kernel lets nobody join the namespaces of a process that may not be looked into, but for root of
-        // the host: `exec` of this user could not reach a container that waits, or has just been started.
-        sys::cred::set_dumpable(true)?;
-    }
+    become_user(context)?;
     if !entered {
         process::init_enter_cwd_as_user(&plan.process)?;
     }
