@@ -70,6 +70,19 @@ pub fn steps(trace: &str) -> Vec<Step> {
         .collect()
 }
 
+/// The steps of the processes that the runtime makes, in a trace with `-f`, but for those that it makes itself
+/// as well: it would be killed there in their place.
+pub fn steps_of_others(trace: &str) -> Vec<Step> {
+    // Each line begins with the number of the process; the runtime's own is the first.
+    let lines: Vec<(&str, &str)> = trace.lines().filter_map(|l| l.split_once(' ')).collect();
+    let of = |own: bool| {
+        let lines = lines.iter().filter(|(pid, _)| (*pid == lines[0].0) == own);
+        steps(&lines.map(|(_, call)| call.trim_start()).collect::<Vec<_>>().join("\n"))
+    };
+    let runtime = of(true);
+    of(false).into_iter().filter(|step| !runtime.contains(step)).collect()
+}
+
 /// Dies at every step of `call`, which `prepare` makes possible, and cleans up each time.
 fn matrix(lab: &Lab, prepare: fn(&Container), call: &[&str]) -> Outcome {
     let mut c = lab.container(&["sleep", "100"]);
@@ -131,15 +144,7 @@ fn die(c: &Container) -> Outcome {
     let call = ["run", "--bundle", c.bundle.to_str().unwrap(), &c.id];
     let (trace, output) = traced(c, &strace, &["-f"], None, &call);
     output.ok();
-    // With -f each line begins with the number of the process; the runtime's own is the first.
-    let lines: Vec<(&str, &str)> = trace.lines().filter_map(|l| l.split_once(' ')).collect();
-    let of = |own: bool| {
-        let lines = lines.iter().filter(|(pid, _)| (*pid == lines[0].0) == own);
-        steps(&lines.map(|(_, call)| call.trim_start()).collect::<Vec<_>>().join("\n"))
-    };
-    let host = of(true);
-    // What the runtime calls as often would kill it instead.
-    let init: Vec<Step> = of(false).into_iter().filter(|step| !host.contains(step)).collect();
+    let init = steps_of_others(&trace);
     assert!(init.iter().any(|(name, _)| name == "pivot_root"), "init is seen: {init:?}");
     for step in &init {
         let (trace, output) = traced(c, &strace, &["-f"], Some(step), &call);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::crash::{Step, steps, strace, traced};
+use crate::crash::{steps, steps_of_others, strace, traced};
 use crate::exec::{exec, up};
 use crate::harness::pty::Terminal;
 use crate::harness::runtime::wait;
@@ -195,15 +195,7 @@ fn a_process_killed_at_each_step_is_an_error(lab: &Lab) -> Outcome {
     let call = ["exec", &c.id, "true"];
     let (trace, output) = traced(&c, &strace, &["-f"], None, &call);
     output.ok();
-    // With -f each line begins with the number of the process; the runtime's own is the first.
-    let lines: Vec<(&str, &str)> = trace.lines().filter_map(|l| l.split_once(' ')).collect();
-    let of = |own: bool| {
-        let lines = lines.iter().filter(|(pid, _)| (*pid == lines[0].0) == own);
-        steps(&lines.map(|(_, call)| call.trim_start()).collect::<Vec<_>>().join("\n"))
-    };
-    let host = of(true);
-    // What the runtime calls as often would kill it instead.
-    let process: Vec<Step> = of(false).into_iter().filter(|step| !host.contains(step)).collect();
+    let process = steps_of_others(&trace);
     assert!(process.iter().any(|(name, _)| name == "capset"), "the process is seen: {process:?}");
     for step in &process {
         let (trace, output) = traced(&c, &strace, &["-f"], Some(step), &call);

@@ -2,6 +2,7 @@
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::host::how_it_ended;
 use crate::init;
 use crate::rooms::mappings;
 use crate::rooms::namespaces::{self, Joins};
@@ -73,15 +74,12 @@ fn by_helper<T>(request: Request<'_>, context: &mut T, body: Body<T>) -> Result<
     // Only the helper has its end of the socket now, so that its death is noticed.
     drop(helper);
     let said = sync::hear_init(&ours);
-    let ended = sys::process::wait(child.pid);
+    let how = how_it_ended(child.pid);
     match said? {
         // Its number can't be another's: it is our own child, and nobody has waited for it.
         Some(FromInit::Cloned(pid)) => Ok(Child { pid, pidfd: sys::signal::open_process(pid)? }),
         Some(FromInit::Failed(error)) => Err(error),
-        _ => {
-            let how = ended.map_or_else(|e| e.to_string(), |ended| ended.to_string());
-            Err(Error::new(Kind::System, format!("the process that joins the user namespace ended: {how}")))
-        }
+        _ => Err(Error::new(Kind::System, format!("the process that joins the user namespace ended: {how}"))),
     }
 }
 

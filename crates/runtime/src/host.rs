@@ -12,7 +12,7 @@ use crate::rooms::{
     cgroup as cgroup_room, idmap, mappings, mounts, namespaces, net_devices, notify, oom, pid_file, rlimits,
     terminal, trees,
 };
-use crate::spawn;
+use crate::spawn::{self, Caller};
 use crate::status;
 use crate::store::{Entry, Init, Lock, State};
 use crate::sync::{self, FromInit, ToInit};
@@ -117,10 +117,11 @@ pub fn make(
     drop(context);
     let mut made = Made { child, terminal: None, notify, sync };
     let mut moved = None;
-    let done = privilege(plan, made.child.pid)
-        .and_then(|()| talk(plan, &users, &mut made, console.as_ref(), &mut moved))
-        .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
-        .and_then(|()| sync::tell_init(&made.sync, begin.word()));
+    let done =
+        privilege(plan.oom, &plan.rlimits, plan.namespaces.user.is_private(), plan.caller, made.child.pid)
+            .and_then(|()| talk(plan, &users, &mut made, console.as_ref(), &mut moved))
+            .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
+            .and_then(|()| sync::tell_init(&made.sync, begin.word()));
     match done {
         Ok(()) => Ok(made),
         Err(error) => {
@@ -132,13 +133,26 @@ pub fn make(
     }
 }
 
-/// Does for init what it may not do itself in a user namespace.
-fn privilege(plan: &Plan, pid: i32) -> Result<()> {
-    oom::host_apply(plan.oom, pid, plan.caller).map_err(start_failed)?;
-    if plan.namespaces.user.is_private() {
-        rlimits::host_allow(&plan.rlimits, pid).map_err(start_failed)?;
+/// Does for a process of a container what it may not do itself in a user namespace.
+pub fn privilege(
+    oom: oom::Plan,
+    rlimits: &rlimits::Plan,
+    in_user_namespace: bool,
+    caller: Caller,
+    pid: i32,
+) -> Result<()> {
+    oom::host_apply(oom, pid, caller).map_err(start_failed)?;
+    if in_user_namespace {
+        rlimits::host_allow(rlimits, pid).map_err(start_failed)?;
     }
     Ok(())
+}
+
+/// Passes a terminal's master to the console socket, if there is one, or gives it back to be served.
+pub fn take_terminal(master: OwnedFd, console: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
+    let Some(socket) = console else { return terminal::host_serve(master).map(Some) };
+    terminal::host_hand_over(socket.as_fd(), master.as_fd())?;
+    Ok(None)
 }
 
 /// Listens to init until it is ready, and does for it what only the runtime can do. What would be lost with a
@@ -152,10 +166,7 @@ fn talk(
 ) -> Result<()> {
     loop {
         match sync::hear_init(&made.sync)? {
-            Some(FromInit::Console(master)) => match console {
-                Some(socket) => terminal::host_hand_over(socket.as_fd(), master.as_fd())?,
-                None => made.terminal = Some(terminal::host_serve(master)?),
-            },
+            Some(FromInit::Console(master)) => made.terminal = take_terminal(master, console)?,
             Some(FromInit::RootfsReady) => {
                 let state =
                     hooks::state(&plan.id, "creating", made.child.pid, &plan.bundle, &plan.annotations);
@@ -215,18 +226,23 @@ fn store_and_tell(
 
 /// Why init ended without a word: it can't tell itself when the kernel killed it.
 fn init_died(plan: &Plan, made: &Made) -> Error {
-    let ended = sys::process::wait(made.child.pid);
+    let how = how_it_ended(made.child.pid);
     if plan.cgroup.cgroup.oom_kills().is_some_and(|kills| kills > 0) {
         return start_failed(Error::new(
             Kind::System,
             "container init was OOM-killed (memory limit too low?)",
         ));
     }
-    let how = ended.map_or_else(|e| e.to_string(), |ended| ended.to_string());
     init_failed(Error::new(Kind::System, format!("init ended before the program began: {how}")))
 }
 
-fn start_failed(error: Error) -> Error {
+/// Waits for a child, and says how it ended or why that is not known.
+pub fn how_it_ended(pid: i32) -> String {
+    sys::process::wait(pid).map_or_else(|e| e.to_string(), |ended| ended.to_string())
+}
+
+/// Says of an error that the caller's process could not be started, in the words that engines know.
+pub fn start_failed(error: Error) -> Error {
     error.context("unable to start container process")
 }
 

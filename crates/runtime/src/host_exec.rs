@@ -3,11 +3,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clone::{self, Request};
 use crate::error::On;
-use crate::host::Handles;
+use crate::host::{self, Handles, start_failed};
 use crate::init_exec::{self, Context};
 use crate::plan::ProcessPlan;
 use crate::rooms::namespaces::Joins;
-use crate::rooms::{fds, keyring, oom, pid_file, rlimits, terminal};
+use crate::rooms::{fds, keyring, oom, pid_file, terminal};
 use crate::spawn::{self, Caller};
 use crate::store::{Init, State};
 use crate::sync::{self, FromInit, ToInit};
@@ -69,7 +69,10 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
     let child = clone_child(&mut context, init, &sync).map_err(start_failed)?;
     drop(context);
     let mut started = Started { child, terminal: None };
-    let privileged = privilege(plan, state, started.child.pid);
+    let oom = plan.process.oom.or(state.exec.oom);
+    let in_user_namespace = state.namespaces & sys::ns::flag::USER != 0;
+    let privileged =
+        host::privilege(oom, &plan.process.rlimits, in_user_namespace, plan.caller, started.child.pid);
     let done = privileged.and_then(|()| talk(&mut started, &sync, console.as_ref())).and_then(|()| {
         if let Some(path) = handles.pid_file {
             pid_file::host_write(path, started.child.pid)?;
@@ -83,7 +86,7 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
     match done {
         Ok(()) => Ok(started),
         Err(error) => {
-            crate::host::kill(&started.child);
+            host::kill(&started.child);
             Err(error)
         }
     }
@@ -129,15 +132,6 @@ fn open_cgroup(plan: &Plan, state: &State, init: Init) -> Result<cgroup::Live> {
     }
 }
 
-/// Does for the process what it may not do itself in a user namespace.
-fn privilege(plan: &Plan, state: &State, pid: i32) -> Result<()> {
-    oom::host_apply(plan.process.oom.or(state.exec.oom), pid, plan.caller)?;
-    if state.namespaces & sys::ns::flag::USER != 0 {
-        rlimits::host_allow(&plan.process.rlimits, pid)?;
-    }
-    Ok(())
-}
-
 /// Clones the process, in the container's PID namespace and, on cgroup v2, in its cgroup.
 fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<Child> {
     let request = Request {
@@ -174,10 +168,7 @@ fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<
 fn talk(started: &mut Started, sync: &OwnedFd, console: Option<&OwnedFd>) -> Result<()> {
     loop {
         match sync::hear_init(sync)? {
-            Some(FromInit::Console(master)) => match console {
-                Some(socket) => terminal::host_hand_over(socket.as_fd(), master.as_fd())?,
-                None => started.terminal = Some(terminal::host_serve(master)?),
-            },
+            Some(FromInit::Console(master)) => started.terminal = host::take_terminal(master, console)?,
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(start_failed(error)),
             Some(
@@ -190,15 +181,10 @@ fn talk(started: &mut Started, sync: &OwnedFd, console: Option<&OwnedFd>) -> Res
                 return Err(Error::new(Kind::System, "a process of exec makes nothing of the container"));
             }
             None => {
-                let ended = sys::process::wait(started.child.pid);
-                let how = ended.map_or_else(|e| e.to_string(), |ended| ended.to_string());
+                let how = host::how_it_ended(started.child.pid);
                 let text = format!("the process ended before its program began: {how}");
                 return Err(start_failed(Error::new(Kind::System, text)));
             }
         }
     }
-}
-
-fn start_failed(error: Error) -> Error {
-    error.context("unable to start container process")
 }

@@ -11,8 +11,8 @@
 //!
 //! At the entry point nothing is set up: no relocations, no thread-local storage, no `errno`. So what runs
 //! there makes its system calls by instruction and has no tables of pointers; it does not format, allocate or
-//! panic; and it reads and writes memory by volatile accesses, which no compiler turns into a call of
-//! `memcpy`, since that is a function that a relocation chooses.
+//! panic; and it reads memory by volatile accesses, which no compiler turns into a call of `strlen`
+//! or `memcmp`, since those are functions that a relocation chooses.
 // A descriptor, an errno and a pointer are all one machine word to the kernel.
 #![allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
 
