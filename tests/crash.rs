@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::harness::bundle::{mount, set_namespace};
 use crate::harness::settings::program;
-use crate::harness::{Container, Lab, Outcome, Output, Skip, json, tests};
+use crate::harness::{Container, Lab, Outcome, Output, Skip, Value, json, tests};
 use crate::idmap::mapped;
 use crate::user_namespaces;
 
@@ -26,6 +26,8 @@ tests![
     run_in_the_foreground,
     delete,
     delete_by_force,
+    pause,
+    resume,
     death_of_init,
     death_of_init_in_a_user_namespace,
 ];
@@ -119,9 +121,19 @@ fn every_step(c: &Container, flags: &[&str], prepare: fn(&Container), call: &[&s
     for step in &all {
         prepare(c);
         traced(c, &strace, flags, Some(step), &call);
+        readable(c, step);
         force(lab, c, &format!("{call:?} was killed at {} number {} of {} steps", step.0, step.1, all.len()));
     }
     Ok(())
+}
+
+/// A state that is there can be read: it is never half written.
+#[track_caller]
+fn readable(c: &Container, step: &Step) {
+    let path = c.lab.root().join(&c.id).join("state.json");
+    let Ok(state) = fs::read(&path) else { return };
+    let read = serde_json::from_slice::<Value>(&state);
+    assert!(read.is_ok(), "{}: {read:?} after {step:?}", path.display());
 }
 
 pub fn strace(lab: &Lab) -> Result<PathBuf, Skip> {
@@ -262,4 +274,18 @@ fn delete_by_force(lab: &Lab) -> Outcome {
         c.up();
     };
     matrix(lab, running, &["delete", "--force", "ID"])
+}
+
+fn pause(lab: &Lab) -> Outcome {
+    let running = |c: &Container| {
+        c.up();
+    };
+    matrix(lab, running, &["pause", "ID"])
+}
+
+fn resume(lab: &Lab) -> Outcome {
+    let paused = |c: &Container| {
+        c.up().call("pause", &[]).ok();
+    };
+    matrix(lab, paused, &["resume", "ID"])
 }

@@ -14,6 +14,7 @@ tests![
     flag_may_follow_the_id,
     force_kills_processes_without_init,
     force_removes_an_unreadable_state,
+    who_is_left_is_named,
     refuses_unknown,
 ];
 
@@ -106,5 +107,35 @@ fn force_removes_an_unreadable_state(lab: &Lab) -> Outcome {
         lab.call(&["delete", "--force", id]).ok();
         assert!(!dir.exists());
     }
+    Ok(())
+}
+
+/// A cgroup that is busy is tried again for a while, since processes take their time to end. One of somebody
+/// else's stays, and the container with it.
+fn who_is_left_is_named(lab: &Lab) -> Outcome {
+    lab.not_runc("does not say")?;
+    let c = lab.container(&["true"]);
+    c.up().wait_for("stopped");
+    let foreign = |script: &str| {
+        let mut command = std::process::Command::new(&lab.settings.busybox);
+        let child = command.args(["sh", "-c", script]).spawn().unwrap();
+        for dir in c.cgroups() {
+            std::fs::write(dir.join("cgroup.procs"), child.id().to_string()).unwrap();
+        }
+        child
+    };
+    let mut child = foreign("sleep 100");
+    let delete = c.delete(&[]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    delete.fails_with("device or resource busy");
+    delete.fails_with(&format!("(processes in it: {})", child.id()));
+    assert_eq!(c.status(), "stopped");
+    // It ends while `delete` tries.
+    let mut child = foreign("sleep 0.3");
+    let waits = std::thread::spawn(move || child.wait());
+    c.delete(&[]).ok();
+    waits.join().unwrap().unwrap();
+    assert_eq!(lab.leaks(), [""; 0]);
     Ok(())
 }

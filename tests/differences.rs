@@ -177,9 +177,9 @@ const DIFFERENCES: &[Difference] = &[
         what: "Commands of a later version",
         runc: "container does not exist",
         tare: "…not supported…",
-        why: "`pause`, `resume`, `update`, `events`, `checkpoint` and `restore` say so and do nothing.",
+        why: "`update`, `events`, `checkpoint` and `restore` say so and do nothing.",
         probe: |lab, runtime| {
-            lab.call_of(runtime, &["pause", "nope"]).err.lines().next().unwrap_or_default().to_owned()
+            lab.call_of(runtime, &["checkpoint", "nope"]).err.lines().next().unwrap_or_default().to_owned()
         },
     },
     Difference {

@@ -42,6 +42,7 @@ mod namespaces;
 mod net_devices;
 mod notify;
 mod parent;
+mod pause;
 mod process;
 mod ps;
 mod refused;
@@ -95,6 +96,7 @@ fn main() -> std::process::ExitCode {
         net_devices::TESTS,
         notify::TESTS,
         parent::TESTS,
+        pause::TESTS,
         process::TESTS,
         ps::TESTS,
         refused::TESTS,

@@ -23,6 +23,11 @@ pub(crate) fn open_writable(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, E
     open(dir, path, OFlags::WRONLY)
 }
 
+/// A file to read from again and again.
+pub(crate) fn open_readable(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
+    open(dir, path, OFlags::RDONLY)
+}
+
 fn open(dir: impl AsFd, path: impl Arg, flags: OFlags) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, path, flags | OFlags::CLOEXEC, Mode::empty())
 }
@@ -39,7 +44,7 @@ pub(crate) fn write(dir: impl AsFd, path: impl Arg, value: &str) -> Result<(), E
 
 /// All of the file `path`.
 pub(crate) fn read(dir: impl AsFd, path: impl Arg) -> Result<String, Errno> {
-    let file = open(dir, path, OFlags::RDONLY)?;
+    let file = open_readable(dir, path)?;
     let mut bytes = vec![0; 512];
     let mut have = 0;
     loop {

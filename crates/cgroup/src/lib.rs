@@ -19,6 +19,7 @@ mod cpuset;
 mod devices;
 mod error;
 mod file;
+mod freezer;
 mod host;
 mod limits;
 mod live;

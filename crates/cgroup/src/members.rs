@@ -1,4 +1,4 @@
-//! The processes in a container's cgroup: which there are, whether they are frozen, ending them.
+//! The processes in a container's cgroup: which there are, ending them.
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -48,26 +48,6 @@ impl Cgroup {
         let speaks = |directory: &Directory| directory.is_unified() || directory.has("devices");
         let none = !self.directories.iter().any(speaks);
         self.directories.iter().filter(move |directory| none || speaks(directory))
-    }
-
-    /// Whether the cgroup was frozen itself, and not only as part of a frozen one, and all its
-    /// processes have come to a halt. A cgroup that does not exist is not frozen.
-    pub fn frozen(&self) -> Result<bool, Error> {
-        let (directory, switch, report, frozen) = match self.layout {
-            Layout::V2 => (self.unified(), "cgroup.freeze", "cgroup.events", "frozen 1"),
-            Layout::V1 | Layout::Hybrid => {
-                (self.v1("freezer"), "freezer.self_freezing", "freezer.state", "FROZEN")
-            }
-        };
-        let Some(directory) = directory else { return Ok(false) };
-        let read = |name| {
-            let path = format!("{}/{name}", directory.absolute());
-            match file::read_absolute(&path) {
-                Err(Errno::NOENT | Errno::NODEV) => Ok(String::new()),
-                text => text.map_err(|errno| Error::call(format!("read {path}"), errno)),
-            }
-        };
-        Ok(read(switch)?.trim_end() == "1" && read(report)?.lines().any(|line| line == frozen))
     }
 
     /// Sends a signal to every process in the cgroup and in those nested in it.

@@ -101,7 +101,9 @@ pub const COMMANDS: &[Entry] = &[
         ..entry::<cmd::kill::Kill>("kill")
     },
     Entry { operands: Operands::Exactly(0), ..entry::<cmd::list::List>("list") },
+    entry::<cmd::pause::Pause>("pause"),
     Entry { operands: Operands::AtLeast(1), flags_end_at_operand: true, ..entry::<cmd::ps::Ps>("ps") },
+    entry::<cmd::resume::Resume>("resume"),
     Entry { makes_container: true, ..entry::<cmd::run::Run>("run") },
     Entry { operands: Operands::Exactly(0), ..entry::<cmd::spec::Spec>("spec") },
     entry::<cmd::start::Start>("start"),
@@ -109,8 +111,7 @@ pub const COMMANDS: &[Entry] = &[
 ];
 
 /// The commands of runc that don't work yet, with the exit status of their failure.
-const LATER: &[(&str, i32)] =
-    &[("checkpoint", 1), ("events", 1), ("pause", 1), ("restore", 1), ("resume", 1), ("update", 1)];
+const LATER: &[(&str, i32)] = &[("checkpoint", 1), ("events", 1), ("restore", 1), ("update", 1)];
 
 /// The command called `name`, if it works.
 pub fn find(name: &OsStr) -> Option<&'static Entry> {

@@ -102,7 +102,7 @@ mod tests {
         for entry in cli::COMMANDS {
             assert!(text.contains(&format!("\n  {} ", entry.name)), "{} is missing in {text}", entry.name);
         }
-        for name in ["checkpoint", "pause", "--criu"] {
+        for name in ["checkpoint", "restore", "--criu"] {
             assert!(!text.contains(name), "{name} is in {text}");
         }
         let kill = cli::find(OsStr::new("kill")).unwrap();

@@ -39,7 +39,8 @@ pub fn kill(ctx: &Context, id: &str, signal: &str, all: bool) -> Result<()> {
     }
 }
 
-fn not_running() -> Error {
+/// What commands say of a container without a process.
+pub(super) fn not_running() -> Error {
     Error::new(Kind::State, "container not running")
 }
 

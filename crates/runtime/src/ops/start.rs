@@ -17,7 +17,8 @@ pub fn start(ctx: &Context, id: &str) -> Result<()> {
     match status::of(&state, &entry)? {
         Status::Created => {}
         Status::Stopped | Status::Creating => return wrong("cannot start a container that has stopped"),
-        Status::Running | Status::Paused => return wrong("cannot start an already running container"),
+        Status::Running => return wrong("cannot start an already running container"),
+        Status::Paused => return wrong("cannot start a container in the paused state"),
     }
     let Some(fifo) = entry.open_fifo()? else {
         return wrong("cannot start an already running container");

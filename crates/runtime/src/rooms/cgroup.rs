@@ -10,7 +10,7 @@ use crate::rooms::namespaces::Namespace;
 use crate::{Error, Kind, Result};
 
 /// What a caller can do who may not make cgroups.
-const DELEGATE: &str = "an ordinary user has cgroups where they are delegated: with systemd and cgroup v2, `systemd-run \
+pub const DELEGATE: &str = "an ordinary user has cgroups where they are delegated: with systemd and cgroup v2, `systemd-run \
     --user --scope` calls a command there";
 
 /// Where the cgroup is and what is written to it.
