@@ -1,9 +1,13 @@
 //! linux.cgroupsPath and linux.resources: where the process is, and which values the kernel has.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
-use crate::harness::settings::{cgroup_paths, cgroup_roots, controller, unified};
-use crate::harness::{Lab, Outcome, Skip, Value, json, tests};
+use crate::harness::settings::{cgroup_paths, cgroup_roots, controller, program, unified};
+use crate::harness::{Lab, Outcome, Skip, Value, eventually, json, tests};
 
 tests![
     process_is_in_its_cgroup_everywhere,
@@ -26,6 +30,9 @@ tests![
     zero_leaves_a_limit_as_it_is,
     wrong_values_are_refused,
     an_existing_cgroup_is_taken,
+    cpu_quota_holds,
+    marks_on_packets,
+    rdma_devices,
 ];
 
 /// A container that sleeps with these resources.
@@ -295,5 +302,102 @@ fn an_existing_cgroup_is_taken(lab: &Lab) -> Outcome {
     fs::create_dir(&dir).unwrap();
     c.run(&[]).ok();
     assert!(!dir.exists(), "and it is removed with the container");
+    Ok(())
+}
+
+/// A busy loop with a tenth of a CPU is held back, and has not had much more than that.
+fn cpu_quota_holds(lab: &Lab) -> Outcome {
+    controller("cpu")?;
+    let mut c = lab.container(&["sh", "-c", "while :; do :; done"]);
+    c.edit(|v| v["linux"]["resources"]["cpu"] = json!({"quota": 10_000, "period": 100_000}));
+    c.up();
+    let (periods, usage) = eventually("ten periods in which it is held back", || {
+        let stat = c.cgroup("cpu", "cpu.stat").ok()?;
+        let number = |key: &str| {
+            stat.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse::<u64>().ok())
+        };
+        number("nr_throttled").filter(|n| *n >= 10)?;
+        // Version 1 counts the time in another place, in nanoseconds.
+        let usage = match number("usage_usec") {
+            Some(usage) => usage,
+            None => c.cgroup("cpuacct", "cpuacct.usage").ok()?.parse::<u64>().ok()? / 1000,
+        };
+        Some((number("nr_periods")?, usage))
+    });
+    // The clock tick that notices makes it a little more than the quota; the first periods may be two.
+    let allowed = (periods + 2) * 10_000;
+    assert!(usage < allowed * 2, "{usage} us in {periods} periods of 10000 us each");
+    Ok(())
+}
+
+/// The controllers for them are mounted nowhere on most hosts: here they are, for this one call.
+fn marks_on_packets(lab: &Lab) -> Outcome {
+    let network = json!({"classID": 1_048_577, "priorities": [{"name": "lo", "priority": 6}]});
+    let script = "cd /sys/fs/cgroup && cat net_cls/net_cls.classid && grep lo net_prio/net_prio.ifpriomap";
+    let mut c = lab.container(&["sh", "-c", script]);
+    // A parent that stays would keep the hierarchies.
+    let path = format!("/{}", c.id);
+    c.edit(|v| {
+        v["linux"]["cgroupsPath"] = json!(path);
+        v["linux"]["resources"]["network"] = network;
+    });
+    if unified() {
+        lab.not_runc("ignores them on version 2")?;
+        c.run(&[]).fails_with(
+            "cgroup v2 has no marks on packets (linux.resources.network.classID); \
+             cgroup v2 has no marks on packets (linux.resources.network.priorities)",
+        );
+        return Err(Skip("cgroup version 2 has none".into()));
+    }
+    program("unshare")?;
+    let kernel = fs::read_to_string("/proc/cgroups").unwrap();
+    if ["net_cls", "net_prio"].iter().any(|name| !kernel.lines().any(|line| line.starts_with(name))) {
+        return Err(Skip("the kernel has not both net_cls and net_prio".into()));
+    }
+    let environment = lab.file("cgroup-env", include_str!("../bench/cgroup-env"));
+    let log = lab.next_file("log");
+    let runtime = lab.command(&lab.tare, &log);
+    let mut command = lab.clean(Command::new("sh"));
+    fs::set_permissions(&environment, fs::Permissions::from_mode(0o755)).unwrap();
+    command.args([&environment, "v1-all"]).arg(runtime.get_program()).args(runtime.get_args());
+    command.args(["run", "--bundle"]).arg(&c.bundle).arg(&c.id);
+    let run = lab.collect(&lab.tare, command, &log);
+    assert_eq!(run.ok(), "1048577\nlo 6\n");
+    if controller("net_cls").is_err() {
+        c.run(&[]).fails_with("net_cls");
+        // The kernel ends a hierarchy some time after its last mount, unless the container's cgroups were still on
+        // their way out by then.
+        let is_gone = || {
+            let list = fs::read_to_string("/proc/cgroups").unwrap();
+            ["net_cls\t0\t", "net_prio\t0\t"].iter().all(|line| list.contains(line))
+        };
+        eventually("the hierarchies to be gone", || {
+            lab.clean(Command::new(&environment)).args(["v1-all", "true"]).status().unwrap();
+            sleep(Duration::from_millis(200));
+            is_gone().then_some(())
+        });
+    }
+    assert_eq!(lab.leaks(), [""; 0]);
+    Ok(())
+}
+
+/// No host of the suite has such a device, but the kernel can say so.
+fn rdma_devices(lab: &Lab) -> Outcome {
+    lab.not_runc("says less")?;
+    let run = lab.run(&["true"], |v| {
+        v["linux"]["resources"]["rdma"] = json!({"mlx5_9": {"hcaHandles": 3, "hcaObjects": 2000}})
+    });
+    assert_eq!(run.code, 1);
+    match controller("rdma") {
+        Ok(_) => {
+            run.fails_with("write \"mlx5_9 hca_handle=3 hca_object=2000\" to ");
+            run.fails_with("/rdma.max: no such device (linux.resources.rdma.mlx5_9)");
+        }
+        Err(_) if unified() => run.fails_with("controller rdma is not available in "),
+        Err(_) => run.fails_with(
+            "no cgroup hierarchy with the controller rdma is mounted (linux.resources.rdma.mlx5_9)",
+        ),
+    }
+    assert_eq!(lab.leaks(), [""; 0]);
     Ok(())
 }

@@ -164,8 +164,7 @@ const DIFFERENCES: &[Difference] = &[
         what: "Fields of a later version",
         runc: "",
         tare: "tare run failed: linux.seccomp is not supported yet",
-        why: "`linux.seccomp`, `process.apparmorProfile`, `process.selinuxLabel`, `linux.intelRdt`, \
-              and `blockIO`, `network` and `rdma` of `linux.resources` are refused \
+        why: "`linux.seccomp`, `process.apparmorProfile`, `process.selinuxLabel` and `linux.intelRdt` are refused \
               by name: what protects or limits is never left out in silence.",
         probe: |lab, runtime| {
             stderr_of(lab, runtime, |c| {

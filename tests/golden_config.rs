@@ -202,12 +202,6 @@ fn linux() -> Vec<Row> {
             v["process"]["user"] = json!({"uid": 1, "gid": 0});
         }, 1, "", Has("unmapped uid 1 in user namespace")).ours_only(),
         row("resctrl", |v| v["linux"]["intelRdt"] = json!({"closID": "x"}), 1, "", refused("linux.intelRdt")).ours_only(),
-        row("block I/O", |v| v["linux"]["resources"]["blockIO"] = json!({"weight": 100}), 1, "",
-            refused("linux.resources.blockIO")).ours_only(),
-        row("network classes", |v| v["linux"]["resources"]["network"] = json!({"classID": 1}), 1, "",
-            refused("linux.resources.network")).ours_only(),
-        row("rdma", |v| v["linux"]["resources"]["rdma"] = json!({"mlx5_1": {"hcaHandles": 1}}), 1, "",
-            refused("linux.resources.rdma")).ours_only(),
         row("idmapped mount of no groups", |v| {
             mount(v, "/tmp", "bind", "/etc", &["bind"]);
             v["mounts"][7]["uidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);

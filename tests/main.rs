@@ -8,6 +8,7 @@
 // A failed unwrap is a failed test, output is for the person who runs it, and files are made by name.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+mod block_io;
 mod cgroups;
 mod cli;
 mod crash;
@@ -70,6 +71,7 @@ fn main() -> std::process::ExitCode {
         return status;
     }
     let tests = [
+        block_io::TESTS,
         cgroups::TESTS,
         cli::TESTS,
         crash::TESTS,

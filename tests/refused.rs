@@ -12,10 +12,6 @@ fn by_their_names(lab: &Lab) -> Outcome {
         ("linux.seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("linux.mountLabel", json!("a:b:c:d")),
         ("linux.intelRdt", json!({"closID": "x"})),
-        ("linux.resources.blockIO", json!({"weight": 100})),
-        ("linux.resources.blockIO", json!({"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}]})),
-        ("linux.resources.network", json!({"classID": 1})),
-        ("linux.resources.rdma", json!({"mlx5_1": {"hcaHandles": 1}})),
     ] {
         let (section, name) = field.rsplit_once('.').unwrap();
         let section = format!("/{}", section.replace('.', "/"));

@@ -57,7 +57,7 @@ impl Live {
 
     /// The error for a write that the kernel refused.
     fn explain(&self, write: &Write, errno: Errno) -> Error {
-        let Write { controller, file, value, at, refusal: _ } = write;
+        let Write { controller, file, value, at, refusal: _, instead } = write;
         let Some(opened) = self.directory(controller) else {
             let text = format!("no cgroup hierarchy with the controller {controller} is mounted");
             return Error::new(Kind::Unsupported, text).at(at);
@@ -77,7 +77,16 @@ impl Live {
         {
             return Error { kind: Kind::Unsupported, text: why, errno: Some(errno) }.at(at);
         }
-        Error::call(format!("write {value:?} to {path}/{file}"), errno).at(at)
+        // Where both files are missing the one of newer kernels is named.
+        let (file, value) = match instead {
+            Some(other) if !file::exists(&opened.fd, file.as_ref()) => (other.file, other.value.as_str()),
+            _ => (file.as_ref(), value.as_ref()),
+        };
+        let error = Error::call(format!("write {value:?} to {path}/{file}"), errno);
+        if errno == Errno::NOENT {
+            return Error { text: format!("{}: this kernel has no such limit", error.text), ..error }.at(at);
+        }
+        error.at(at)
     }
 }
 
@@ -89,15 +98,21 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn put(&mut self, write: &'a Write) -> Result<(), Errno> {
-        let name = write.file.as_ref();
+        match (self.put_to(&write.controller, &write.file, &write.value), &write.instead) {
+            (Err(Errno::NOENT), Some(other)) => self.put_to(&write.controller, other.file, &other.value),
+            (done, _) => done,
+        }
+    }
+
+    fn put_to(&mut self, controller: &str, name: &'a str, value: &str) -> Result<(), Errno> {
         let file = match self.open.take() {
             Some((open, file)) if open == name => file,
             _ => {
-                let opened = self.live.directory(&write.controller).ok_or(Errno::NOENT)?;
+                let opened = self.live.directory(controller).ok_or(Errno::NOENT)?;
                 file::open_writable(&opened.fd, name)?
             }
         };
-        let done = file::put(&file, &write.value);
+        let done = file::put(&file, value);
         self.open = Some((name, file));
         done
     }

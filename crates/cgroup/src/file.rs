@@ -4,7 +4,7 @@
 //! cannot be led elsewhere.
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::path::Arg;
 use sys::Errno;
 
@@ -59,6 +59,11 @@ pub(crate) fn read(dir: impl AsFd, path: impl Arg) -> Result<String, Errno> {
     }
     bytes.truncate(have);
     String::from_utf8(bytes).map_err(|_| Errno::ILSEQ)
+}
+
+/// Whether there is a file `path`.
+pub(crate) fn exists(dir: impl AsFd, path: impl Arg) -> bool {
+    rustix::fs::accessat(dir, path, Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
 /// All of the file with the absolute `path`.

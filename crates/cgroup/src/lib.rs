@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod block_io;
 mod cpu;
 mod cpuset;
 mod devices;
@@ -25,17 +26,19 @@ mod limits;
 mod live;
 mod members;
 mod memory;
+mod network;
 mod permitted;
 mod place;
 mod plan;
 mod program;
+mod rdma;
 mod remove;
 mod tree;
 mod unified;
 
 pub use error::{Denied, Error, Fault, Kind};
 pub use host::{Hierarchy, Host, Layout};
-pub use limits::{Limits, MemoryCheck, Refusal, Write};
+pub use limits::{Instead, Limits, MemoryCheck, Refusal, Write};
 pub use live::Live;
 pub use permitted::{Permitted, permitted};
 pub use place::{Cgroup, Directory, place};

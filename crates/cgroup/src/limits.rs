@@ -36,6 +36,17 @@ pub struct Write {
     pub at: Cow<'static, str>,
     /// What it means when the kernel refuses.
     pub refusal: Refusal,
+    /// What is written if the file is missing, where that is another one.
+    pub instead: Option<Instead>,
+}
+
+/// The same setting for a kernel that has it in another file of the same controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instead {
+    /// The file.
+    pub file: &'static str,
+    /// What is written to it, in one call.
+    pub value: String,
 }
 
 /// What it means when the kernel refuses a write.

@@ -1,18 +1,18 @@
 //! From `linux.resources` to what is written to which file, without touching the kernel.
 //!
-//! Owns: `linux.resources.pids`, `.hugepageLimits` and `.unified`; refuses `.blockIO`, `.network` and
-//! `.rdma`. What the other fields mean is in `memory.rs`, `cpu.rs` and `devices.rs`.
+//! Owns: `linux.resources.pids`, `.hugepageLimits` and `.unified`. What the other fields mean is in files of
+//! their own: `memory.rs`, `cpu.rs`, `block_io.rs`, `network.rs`, `rdma.rs` and `devices.rs`.
 //!
 //! A number of 0 means "not set" where runc says so, which is nearly everywhere.
 use std::borrow::Cow;
 
-use oci::{BlockIo, Device, HugepageLimit, Network, Pids, Resources};
+use oci::{Device, HugepageLimit, Pids, Resources};
 use sys::bpf::Insn;
 
 use crate::devices::{self, Filter};
 use crate::error::Fault;
 use crate::host::Layout;
-use crate::limits::{Limits, Refusal, Write};
+use crate::limits::{Instead, Limits, Refusal, Write};
 use crate::program;
 
 /// Translates the resources of a config for a host with this layout.
@@ -24,14 +24,6 @@ pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Re
     let Resources { devices, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } =
         resources.unwrap_or(&absent);
     let mut plan = Planner { v2: layout == Layout::V2, writes: Vec::with_capacity(24), faults: Vec::new() };
-    let present = [
-        ("linux.resources.blockIO", block_io.as_ref().is_some_and(|io| asks_for_block_io(io.clone()))),
-        ("linux.resources.network", network.as_ref().is_some_and(|network| *network != Network::default())),
-        ("linux.resources.rdma", !rdma.is_empty()),
-    ];
-    for (field, _) in present.iter().filter(|(_, present)| *present) {
-        plan.fault(*field, format!("{field} is not supported yet"));
-    }
     if let Some(Pids { limit: Some(limit) }) = pids {
         plan.pids(*limit);
     }
@@ -39,7 +31,14 @@ pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Re
     if let Some(cpu) = cpu {
         plan.cpu(cpu);
     }
+    if let Some(io) = block_io {
+        plan.block_io(io);
+    }
     plan.hugepages(hugepage_limits);
+    if let Some(network) = network {
+        plan.network(network);
+    }
+    plan.rdma(rdma);
     let program = match devices::filter(devices, own) {
         Ok(filter) => plan.devices(&filter),
         Err(faults) => {
@@ -55,13 +54,6 @@ pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Re
     } else {
         Err(plan.faults)
     }
-}
-
-/// Whether anything is asked for: a weight of 0, which Docker sends with every container, is not.
-fn asks_for_block_io(mut io: BlockIo) -> bool {
-    io.weight = io.weight.filter(|&weight| weight != 0);
-    io.leaf_weight = io.leaf_weight.filter(|&weight| weight != 0);
-    io != BlockIo::default()
 }
 
 /// A plan in the making.
@@ -82,13 +74,27 @@ impl Planner {
         &mut self,
         file: impl Into<Cow<'static, str>>,
         value: impl ToString,
-        at: &'static str,
+        at: impl Into<Cow<'static, str>>,
         refusal: Refusal,
     ) {
         let file = file.into();
         let controller = file.split('.').next().unwrap_or_default().to_owned().into();
         let value = value.to_string().into();
-        self.writes.push(Write { controller, file, value, at: at.into(), refusal });
+        self.writes.push(Write { controller, file, value, at: at.into(), refusal, instead: None });
+    }
+
+    /// The same for a setting that some kernels have in another file.
+    pub(crate) fn write_either(
+        &mut self,
+        file: &'static str,
+        value: impl ToString,
+        instead: Instead,
+        at: impl Into<Cow<'static, str>>,
+    ) {
+        self.write(file, value, at, Refusal::Error);
+        if let Some(write) = self.writes.last_mut() {
+            write.instead = Some(instead);
+        }
     }
 
     fn pids(&mut self, limit: i64) {
@@ -109,9 +115,10 @@ impl Planner {
                 self.fault(format!("{FIELD}[{n}].pageSize"), format!("invalid page size {page_size:?}"));
                 continue;
             }
-            self.write(format!("hugetlb.{page_size}.{suffix}"), limit, FIELD, Refusal::Error);
+            let at = format!("{FIELD}[{n}].limit");
+            self.write(format!("hugetlb.{page_size}.{suffix}"), limit, at.clone(), Refusal::Error);
             // Pages that are only reserved count since Linux 5.7.
-            self.write(format!("hugetlb.{page_size}.rsvd.{suffix}"), limit, FIELD, Refusal::Missing);
+            self.write(format!("hugetlb.{page_size}.rsvd.{suffix}"), limit, at, Refusal::Missing);
         }
     }
 
@@ -156,6 +163,7 @@ impl Planner {
                 value: line.to_owned().into(),
                 at: at.clone().into(),
                 refusal: Refusal::Error,
+                instead: None,
             });
         }
     }
@@ -181,7 +189,8 @@ pub(crate) mod tests {
             Refusal::TooEarly => " or later",
             Refusal::MissingOrTooEarly => " if there or later",
         };
-        format!("{}={}{refusal}", write.file, write.value)
+        let instead = write.instead.as_ref().map(|other| format!(" or {}={}", other.file, other.value));
+        format!("{}={}{refusal}{}", write.file, write.value, instead.unwrap_or_default())
     }
 
     pub(crate) fn check(layout: Layout, table: &[(&str, &[&str])]) {
@@ -244,18 +253,6 @@ pub(crate) mod tests {
                 ),
             ],
         );
-    }
-
-    #[test]
-    fn what_is_not_supported_is_named() {
-        let json = r#"{"blockIO":{"weight":10},"network":{"classID":1},"rdma":{"mlx5":{}}}"#;
-        let expected = ["blockIO", "network", "rdma"]
-            .map(|name| format!("linux.resources.{name} is not supported yet (linux.resources.{name})"));
-        assert_eq!(told(Layout::V1, json), expected);
-        assert_eq!(told(Layout::V2, json), expected);
-        for nothing in [r#"{"rdma":{}}"#, r#"{"blockIO":{"weight":0,"leafWeight":0},"network":{}}"#] {
-            assert_eq!(told(Layout::V2, nothing), [""; 0], "{nothing}");
-        }
     }
 
     #[test]

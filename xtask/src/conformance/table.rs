@@ -28,6 +28,7 @@ const fn row(
 }
 
 const LATER: &str = "refused::by_their_names";
+const CFQ: &str = "cgroup version 1, Linux before 5.0 with `CONFIG_IOSCHED_CFQ`";
 const V1: &str = "cgroup version 1: version 2 has no such limit";
 
 pub(super) const ROWS: &[Row] = &[
@@ -184,7 +185,28 @@ pub(super) const ROWS: &[Row] = &[
         "cgroup version 1, `CONFIG_RT_GROUP_SCHED`",
     ),
     row("linux.resources.pids*", "cgroup/plan", Supported, "cgroups::pids_limit_holds", "controller pids"),
-    row("linux.resources.blockIO*", "cgroup/plan", Refused, LATER, ""),
+    row(
+        "linux.resources.blockIO*",
+        "cgroup/block_io",
+        Supported,
+        "block_io::throttles_hold",
+        "controller io or blkio",
+    ),
+    row(
+        "linux.resources.blockIO.weight*",
+        "cgroup/block_io",
+        Supported,
+        "block_io::weights",
+        "controller io or blkio, `CONFIG_BFQ_GROUP_IOSCHED`; on version 2 `CONFIG_BLK_CGROUP_IOCOST` will do",
+    ),
+    row("linux.resources.blockIO.leafWeight", "cgroup/block_io", Supported, "block_io::leaf_weights", CFQ),
+    row(
+        "linux.resources.blockIO.weightDevice[].leafWeight",
+        "cgroup/block_io",
+        Supported,
+        "block_io::leaf_weights",
+        CFQ,
+    ),
     row(
         "linux.resources.hugepageLimits*",
         "cgroup/plan",
@@ -192,7 +214,7 @@ pub(super) const ROWS: &[Row] = &[
         "cgroups::huge_pages",
         "controller hugetlb",
     ),
-    row("linux.resources.network*", "cgroup/plan", Refused, LATER, ""),
-    row("linux.resources.rdma*", "cgroup/plan", Refused, LATER, ""),
+    row("linux.resources.network*", "cgroup/network", Supported, "cgroups::marks_on_packets", V1),
+    row("linux.resources.rdma*", "cgroup/rdma", Supported, "cgroups::rdma_devices", "controller rdma"),
     row("linux.resources.unified", "cgroup/plan", Supported, "cgroups::unified_files", "cgroup version 2"),
 ];

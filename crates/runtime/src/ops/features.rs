@@ -38,7 +38,7 @@ fn linux() -> Linux {
     Linux {
         namespaces: strings(NAMESPACES),
         capabilities: privileges::CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect(),
-        cgroup: Some(Cgroup { v1: yes, v2: yes, systemd: no, systemd_user: no, rdma: no }),
+        cgroup: Some(Cgroup { v1: yes, v2: yes, systemd: no, systemd_user: no, rdma: yes }),
         seccomp: Some(Seccomp { enabled: no, ..Seccomp::default() }),
         apparmor: Some(Apparmor { enabled: no }),
         selinux: Some(Selinux { enabled: no }),
@@ -75,7 +75,6 @@ mod tests {
         for path in [
             "cgroup/systemd",
             "cgroup/systemdUser",
-            "cgroup/rdma",
             "seccomp/enabled",
             "apparmor/enabled",
             "selinux/enabled",
