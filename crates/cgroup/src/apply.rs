@@ -119,7 +119,11 @@ impl<'a> Writer<'a> {
 }
 
 impl Opened {
-    /// Attaches the device program, in place of those that a container may have left that was here before.
+    /// Attaches the device program, in place of those that are there: of an update's container, or of one that
+    /// was here before.
+    ///
+    /// A process in the cgroup never finds less than the old or the new program in force: one is replaced in one
+    /// step; where that is not possible the new one joins the old ones before these go, and all have to agree.
     fn filter_devices(&self, program: Option<&[Insn]>) -> Result<(), Error> {
         const FIELD: &str = "linux.resources.devices";
         let fd = self.fd.as_fd();
@@ -127,6 +131,13 @@ impl Opened {
         let old = if self.new { Vec::new() } else { bpf::attached_device_programs(fd).map_err(named)? };
         if let Some(program) = program {
             let program = load(program).map_err(named)?;
+            if let [one] = &old[..] {
+                match bpf::replace_device_program(fd, program.as_fd(), one.as_fd()) {
+                    // Linux before 5.6.
+                    Err(error) if error.errno == Errno::INVAL => {}
+                    done => return done.map_err(named),
+                }
+            }
             bpf::attach_device_program(fd, program.as_fd()).map_err(named)?;
         }
         for program in old {

@@ -40,6 +40,8 @@ const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const ATTACH_TYPE_CGROUP_DEVICE: u32 = 6;
 /// Programs of this cgroup and of those above it all have to agree.
 const FLAG_ALLOW_MULTI: u32 = 2;
+/// One of them is to be replaced.
+const FLAG_REPLACE: u32 = 4;
 
 /// What `bpf_attr` holds for `BPF_PROG_LOAD`, up to the last member used.
 #[repr(C)]
@@ -63,6 +65,7 @@ struct AttachAttr {
     program: u32,
     attach_type: u32,
     flags: u32,
+    replaced: u32,
 }
 
 /// The same for `BPF_PROG_QUERY`, whole: Linux 6.17 to 7.1 write `revision` whatever size is given.
@@ -126,10 +129,31 @@ pub fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
         program: raw(program),
         attach_type: ATTACH_TYPE_CGROUP_DEVICE,
         flags: FLAG_ALLOW_MULTI,
+        replaced: 0,
     };
     // SAFETY: attr has the layout of this command and holds no pointer.
     let ret = unsafe { bpf(PROG_ATTACH, &mut attr) };
     ret.call("bpf BPF_PROG_ATTACH").map(drop)
+}
+
+/// Puts a device program in the place of another one that is attached to the directory `cgroup`, in one step.
+///
+/// `EINVAL` means that the kernel cannot do that (Linux before 5.6).
+pub fn replace_device_program(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    replaced: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut attr = AttachAttr {
+        target: raw(cgroup),
+        program: raw(program),
+        attach_type: ATTACH_TYPE_CGROUP_DEVICE,
+        flags: FLAG_ALLOW_MULTI | FLAG_REPLACE,
+        replaced: raw(replaced),
+    };
+    // SAFETY: attr has the layout of this command and holds no pointer.
+    let ret = unsafe { bpf(PROG_ATTACH, &mut attr) };
+    ret.call("bpf BPF_PROG_ATTACH BPF_F_REPLACE").map(drop)
 }
 
 /// Detaches a device program from the directory `cgroup`.
@@ -139,6 +163,7 @@ pub fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
         program: raw(program),
         attach_type: ATTACH_TYPE_CGROUP_DEVICE,
         flags: 0,
+        replaced: 0,
     };
     // SAFETY: attr has the layout of this command and holds no pointer.
     let ret = unsafe { bpf(PROG_DETACH, &mut attr) };

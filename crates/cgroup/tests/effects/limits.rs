@@ -218,6 +218,21 @@ fn devices_are_filtered(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+/// How many device programs a cgroup has, over and over: the exit status is what it was other than one.
+fn count_programs() -> i32 {
+    let host = Host::detect().unwrap();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    let live = place(&host, Some(path), "id", Denied::Error).unwrap().open().unwrap();
+    for _ in 0..20_000 {
+        match sys::bpf::attached_device_programs(live.into_cgroup().unwrap()).unwrap().len() {
+            1 => {}
+            other => return i32::try_from(other).unwrap() + 10,
+        }
+    }
+    0
+}
+
 fn a_device_program_is_replaced(lab: &Lab) -> Outcome {
     if !lab.is_v2() {
         return Err("only version 2 has device programs");
@@ -232,6 +247,25 @@ fn a_device_program_is_replaced(lab: &Lab) -> Outcome {
     let live = cgroup.create().unwrap();
     live.apply(&lab.plan("{}"), Denied::Error).unwrap();
     assert_eq!(attached(&live), 1);
+    // Somebody else's, such as systemd's, makes way as well.
+    let program = lab.plan("{}").program.unwrap();
+    let other = sys::bpf::load_device_program(&program).unwrap();
+    sys::bpf::attach_device_program(live.into_cgroup().unwrap(), other.as_fd()).unwrap();
+    assert_eq!(attached(&live), 2);
+    live.apply(&lab.plan("{}"), Denied::Error).unwrap();
+    assert_eq!(attached(&live), 1);
+    // A process in there sees one program and then another, but never none or both.
+    let child = start(&live, count_programs);
+    let rule = r#"{"devices":[{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
+    let ended = loop {
+        for json in ["{}", rule] {
+            live.apply(&lab.plan(json), Denied::Error).unwrap();
+        }
+        if let Some((_, ended)) = sys::process::reap(Some(child.pid), false).unwrap() {
+            break ended;
+        }
+    };
+    assert_eq!(ended, Ended::Exited(0));
     live.apply(&lab.plan(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#), Denied::Error).unwrap();
     assert_eq!(attached(&live), 0);
     Ok(())
