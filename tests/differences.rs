@@ -11,7 +11,9 @@ use crate::harness::bundle::{mount, push, without_namespace};
 use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Runtime, Value, eventually, json, settings, tests};
 use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
-use crate::{differences_exec, differences_fields, differences_idmap, differences_rootless};
+use crate::{
+    differences_events, differences_exec, differences_fields, differences_idmap, differences_rootless,
+};
 
 tests![we_still_differ, runc_still_differs, document_is_this_table];
 
@@ -176,7 +178,7 @@ const DIFFERENCES: &[Difference] = &[
         what: "Commands of a later version",
         runc: "container does not exist",
         tare: "…not supported…",
-        why: "`update`, `events`, `checkpoint` and `restore` say so and do nothing.",
+        why: "`update`, `checkpoint` and `restore` say so and do nothing.",
         probe: |lab, runtime| {
             lab.call_of(runtime, &["checkpoint", "nope"]).err.lines().next().unwrap_or_default().to_owned()
         },
@@ -548,6 +550,7 @@ const DIFFERENCES: &[Difference] = &[
 /// The table.
 fn rows() -> impl Iterator<Item = &'static Difference> {
     let more = [
+        differences_events::ROWS,
         differences_exec::ROWS,
         differences_fields::ROWS,
         differences_idmap::ROWS,

@@ -17,10 +17,12 @@ mod delete;
 mod descriptors;
 mod devices;
 mod differences;
+mod differences_events;
 mod differences_exec;
 mod differences_fields;
 mod differences_idmap;
 mod differences_rootless;
+mod events;
 mod exec;
 mod exec_attacks;
 mod exec_errors;
@@ -80,6 +82,7 @@ fn main() -> std::process::ExitCode {
         descriptors::TESTS,
         devices::TESTS,
         differences::TESTS,
+        events::TESTS,
         exec::TESTS,
         exec_attacks::TESTS,
         exec_errors::TESTS,

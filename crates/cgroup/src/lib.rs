@@ -11,6 +11,8 @@
 //! 3. [`Live::apply`] sets the limits. The first process is cloned into [`Live::into_cgroup`] and calls
 //!    [`Live::join`] itself. Later
 //!    processes do the same with [`Cgroup::open`].
+//!
+//! What the container uses is told by [`Cgroup::stats`], and that it has no memory left by [`Cgroup::watch_oom`].
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -27,12 +29,14 @@ mod live;
 mod members;
 mod memory;
 mod network;
+mod oom;
 mod permitted;
 mod place;
 mod plan;
 mod program;
 mod rdma;
 mod remove;
+mod stats;
 mod tree;
 mod unified;
 
@@ -40,6 +44,7 @@ pub use error::{Denied, Error, Fault, Kind};
 pub use host::{Hierarchy, Host, Layout};
 pub use limits::{Instead, Limits, MemoryCheck, Refusal, Write};
 pub use live::Live;
+pub use oom::OomWatch;
 pub use permitted::{Permitted, permitted};
 pub use place::{Cgroup, Directory, place};
 pub use plan::plan;

@@ -1,5 +1,5 @@
 //! Types of the OCI runtime specification 1.3: `config.json`, the state and
-//! the features document. Knows no kernel and no policy: what a name in the
+//! the features document; and of the statistics that runc adds. Knows no kernel and no policy: what a name in the
 //! config means, and whether it is known at all, is decided by the runtime.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod process;
 mod resources;
 mod seccomp;
 mod state;
+pub mod stats;
 
 pub use config::{Config, IdMapping, Mount, Root};
 pub use features::Features;

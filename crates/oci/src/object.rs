@@ -172,7 +172,8 @@ impl<K: Copy> Visitor<'_> for FieldOf<K> {
 
 /// Declares structs with their JSON keys, in the order in which they are
 /// printed: `pub field: Type => "key",`, with `omitempty` after the key when
-/// an empty value is not printed.
+/// an empty value is not printed, and with `omitzero` when a struct of which
+/// nothing is set is not.
 macro_rules! object {
     ($(
         $(#[$doc:meta])*
@@ -255,6 +256,7 @@ macro_rules! object {
         };
     )* };
     (@omitempty $value:expr) => { !Field::is_empty($value) };
+    (@omitzero $value:expr) => { *$value != Default::default() };
 }
 pub(crate) use object;
 

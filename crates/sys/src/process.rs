@@ -81,6 +81,8 @@ pub enum For {
     Read,
     /// There is room to write, or the other end is gone.
     Write,
+    /// The other end is gone.
+    End,
 }
 
 /// Like [`poll`], with what to wait for at each descriptor.
@@ -94,7 +96,12 @@ pub fn poll_for<const N: usize>(
     for (fd, place) in fds.iter().zip(&mut place) {
         if let Some((fd, what)) = fd {
             *place = list.len();
-            let flags = if *what == For::Read { PollFlags::IN } else { PollFlags::OUT };
+            let flags = match what {
+                For::Read => PollFlags::IN,
+                For::Write => PollFlags::OUT,
+                // What is always told needs no flag.
+                For::End => PollFlags::empty(),
+            };
             list.push(PollFd::from_borrowed_fd(*fd, flags));
         }
     }

@@ -114,7 +114,7 @@ mod tests {
         for (name, status, text) in [
             ("badcmd", 3, "No help topic for 'badcmd'"),
             ("version", 3, "No help topic for 'version'"),
-            ("events", 1, "tare events is not supported yet"),
+            ("restore", 1, "tare restore is not supported yet"),
             ("checkpoint", 1, "tare checkpoint is not supported yet"),
         ] {
             let failure = missing("tare", OsStr::new(name));

@@ -4,6 +4,7 @@
 mod argv;
 pub mod cli;
 mod cmd;
+mod duration;
 mod help;
 mod output;
 mod root;

@@ -56,8 +56,12 @@ pub fn indented_json<T: serde::Serialize>(value: &T, indent: &str) -> Vec<u8> {
 
 /// A list as one line of JSON; an empty one is `null`, as Go prints it.
 pub fn json_line<T: serde::Serialize>(list: &[T]) -> Vec<u8> {
-    let list = (!list.is_empty()).then_some(list);
-    let mut json = serde_json::to_vec(&list).expect("no map has keys that are not strings");
+    line(&(!list.is_empty()).then_some(list))
+}
+
+/// A value as one line of JSON.
+pub fn line<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut json = serde_json::to_vec(value).expect("no map has keys that are not strings");
     json.push(b'\n');
     json
 }

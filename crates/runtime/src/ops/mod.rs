@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -16,6 +17,7 @@ mod state;
 
 pub use create::create;
 pub use delete::delete;
+pub use events::{events, stats};
 pub use exec::{ExecOptions, exec};
 pub use features::features;
 pub use kill::kill;

@@ -9,6 +9,7 @@ use runtime::{Context, Error, Kind, Result};
 
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod kill;
