@@ -28,6 +28,7 @@ tests![
     delete_by_force,
     pause,
     resume,
+    update,
     death_of_init,
     death_of_init_in_a_user_namespace,
 ];
@@ -288,4 +289,14 @@ fn resume(lab: &Lab) -> Outcome {
         c.up().call("pause", &[]).ok();
     };
     matrix(lab, paused, &["resume", "ID"])
+}
+
+/// Whatever of the change is made by then, the container is one that can be used.
+fn update(lab: &Lab) -> Outcome {
+    crate::harness::settings::controller("pids")?;
+    let running = |c: &Container| {
+        c.up();
+    };
+    let call = ["update", "--pids-limit", "20", "--cpu-quota", "50000", "--memory", "64M", "ID"];
+    matrix(lab, running, &call)
 }

@@ -22,6 +22,7 @@ mod differences_exec;
 mod differences_fields;
 mod differences_idmap;
 mod differences_rootless;
+mod differences_update;
 mod events;
 mod exec;
 mod exec_attacks;
@@ -62,6 +63,8 @@ mod streams;
 mod stress;
 mod sysctl;
 mod terminal;
+mod update;
+mod update_refused;
 mod user_namespaces;
 mod users;
 
@@ -118,6 +121,8 @@ fn main() -> std::process::ExitCode {
         stress::TESTS,
         sysctl::TESTS,
         terminal::TESTS,
+        update::TESTS,
+        update_refused::TESTS,
         user_namespaces::TESTS,
         users::TESTS,
     ]

@@ -46,17 +46,17 @@ impl Live {
     }
 
     /// The directory of version 2, where that is what sets limits.
-    fn v2(&self) -> Option<&Opened> {
+    pub(crate) fn v2(&self) -> Option<&Opened> {
         self.directories.iter().find(|opened| self.layout == Layout::V2 && opened.directory.is_unified())
     }
 
     /// The directory that has the files of `controller`.
-    fn directory(&self, controller: &str) -> Option<&Opened> {
+    pub(crate) fn directory(&self, controller: &str) -> Option<&Opened> {
         self.v2().or_else(|| self.directories.iter().find(|opened| opened.directory.has(controller)))
     }
 
     /// The error for a write that the kernel refused.
-    fn explain(&self, write: &Write, errno: Errno) -> Error {
+    pub(crate) fn explain(&self, write: &Write, errno: Errno) -> Error {
         let Write { controller, file, value, at, refusal: _, instead } = write;
         let Some(opened) = self.directory(controller) else {
             let text = format!("no cgroup hierarchy with the controller {controller} is mounted");
@@ -164,7 +164,7 @@ fn load(program: &[Insn]) -> sys::Result<OwnedFd> {
 }
 
 /// Refuses limits that the container's memory does not fit in, where the config asks for that.
-fn check_usage(check: &MemoryCheck, unified: &Opened) -> Result<(), Error> {
+pub(crate) fn check_usage(check: &MemoryCheck, unified: &Opened) -> Result<(), Error> {
     let text = match file::read(&unified.fd, "memory.current") {
         Ok(text) => text,
         // Without the controller the limit itself will be refused, with a better reason.

@@ -11,12 +11,15 @@
 //! 3. [`Live::apply`] sets the limits. The first process is cloned into [`Live::into_cgroup`] and calls
 //!    [`Live::join`] itself. Later
 //!    processes do the same with [`Cgroup::open`].
+//! 4. [`changes`] plans other limits for a container that lives, and [`Live::change`] makes them.
 //!
 //! What the container uses is told by [`Cgroup::stats`], and that it has no memory left by [`Cgroup::watch_oom`].
 #![forbid(unsafe_code)]
 
 mod apply;
 mod block_io;
+mod change;
+mod changes;
 mod cpu;
 mod cpuset;
 mod devices;
@@ -38,8 +41,10 @@ mod rdma;
 mod remove;
 mod stats;
 mod tree;
+mod undo;
 mod unified;
 
+pub use changes::{Asked, changes};
 pub use error::{Denied, Error, Fault, Kind};
 pub use host::{Hierarchy, Host, Layout};
 pub use limits::{Instead, Limits, MemoryCheck, Refusal, Write};

@@ -6,10 +6,10 @@ use oci::Memory;
 use crate::limits::{MemoryCheck, Refusal};
 use crate::plan::Planner;
 
-const LIMIT: &str = "linux.resources.memory.limit";
+pub(crate) const LIMIT: &str = "linux.resources.memory.limit";
 const SWAP: &str = "linux.resources.memory.swap";
 const RESERVATION: &str = "linux.resources.memory.reservation";
-const KILLER: &str = "linux.resources.memory.disableOOMKiller";
+pub(crate) const KILLER: &str = "linux.resources.memory.disableOOMKiller";
 const SWAPPINESS: &str = "linux.resources.memory.swappiness";
 const HIERARCHY: &str = "linux.resources.memory.useHierarchy";
 

@@ -61,6 +61,14 @@ impl Cgroup {
         self.directories.iter().find(|d| d.has(controller))
     }
 
+    /// Whether it has a directory whose files set limits of this controller.
+    pub fn limits(&self, controller: &str) -> bool {
+        match self.layout {
+            Layout::V2 => self.unified().is_some(),
+            Layout::V1 | Layout::Hybrid => self.v1(controller).is_some(),
+        }
+    }
+
     /// The directory in the unified hierarchy, if the host has one.
     pub fn unified(&self) -> Option<&Directory> {
         self.directories.iter().find(|d| d.is_unified())

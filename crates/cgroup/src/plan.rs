@@ -12,7 +12,7 @@ use sys::bpf::Insn;
 use crate::devices::{self, Filter};
 use crate::error::Fault;
 use crate::host::Layout;
-use crate::limits::{Instead, Limits, Refusal, Write};
+use crate::limits::{Instead, Limits, MemoryCheck, Refusal, Write};
 use crate::program;
 
 /// Translates the resources of a config for a host with this layout.
@@ -21,39 +21,17 @@ use crate::program;
 /// Every field that cannot be honoured is a fault; none is passed over in silence.
 pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Result<Limits, Vec<Fault>> {
     let absent = Resources::default();
-    let Resources { devices, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } =
-        resources.unwrap_or(&absent);
-    let mut plan = Planner { v2: layout == Layout::V2, writes: Vec::with_capacity(24), faults: Vec::new() };
-    if let Some(Pids { limit: Some(limit) }) = pids {
-        plan.pids(*limit);
-    }
-    let check_usage = memory.as_ref().and_then(|memory| plan.memory(memory));
-    if let Some(cpu) = cpu {
-        plan.cpu(cpu);
-    }
-    if let Some(io) = block_io {
-        plan.block_io(io);
-    }
-    plan.hugepages(hugepage_limits);
-    if let Some(network) = network {
-        plan.network(network);
-    }
-    plan.rdma(rdma);
-    let program = match devices::filter(devices, own) {
+    let resources = resources.unwrap_or(&absent);
+    let mut plan = Planner::new(layout);
+    let program = match devices::filter(&resources.devices, own) {
         Ok(filter) => plan.devices(&filter),
         Err(faults) => {
             plan.faults.extend(faults);
             None
         }
     };
-    for (file, value) in unified {
-        plan.unified(file, value);
-    }
-    if plan.faults.is_empty() {
-        Ok(Limits { writes: plan.writes, program, check_usage })
-    } else {
-        Err(plan.faults)
-    }
+    plan.all_but_devices(resources);
+    plan.finish(program)
 }
 
 /// A plan in the making.
@@ -62,9 +40,46 @@ pub(crate) struct Planner {
     pub(crate) v2: bool,
     writes: Vec<Write>,
     faults: Vec<Fault>,
+    check_usage: Option<MemoryCheck>,
 }
 
 impl Planner {
+    pub(crate) fn new(layout: Layout) -> Planner {
+        let v2 = layout == Layout::V2;
+        Planner { v2, writes: Vec::with_capacity(24), faults: Vec::new(), check_usage: None }
+    }
+
+    pub(crate) fn finish(self, program: Option<Vec<Insn>>) -> Result<Limits, Vec<Fault>> {
+        let Planner { v2: _, writes, faults, check_usage } = self;
+        if faults.is_empty() { Ok(Limits { writes, program, check_usage }) } else { Err(faults) }
+    }
+
+    /// What a live container's limits can be changed by.
+    pub(crate) fn all_but_devices(&mut self, resources: &Resources) {
+        let Resources { devices: _, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } =
+            resources;
+        if let Some(Pids { limit: Some(limit) }) = pids {
+            self.pids(*limit);
+        }
+        if let Some(memory) = memory {
+            self.check_usage = self.memory(memory);
+        }
+        if let Some(cpu) = cpu {
+            self.cpu(cpu);
+        }
+        if let Some(io) = block_io {
+            self.block_io(io);
+        }
+        self.hugepages(hugepage_limits);
+        if let Some(network) = network {
+            self.network(network);
+        }
+        self.rdma(rdma);
+        for (file, value) in unified {
+            self.unified(file, value);
+        }
+    }
+
     pub(crate) fn fault(&mut self, at: impl Into<String>, text: impl Into<String>) {
         self.faults.push(Fault::new(at, text));
     }

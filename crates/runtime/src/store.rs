@@ -49,6 +49,8 @@ pub struct State {
     pub exec: Exec,
     /// Its cgroup; without any directory where its maker may make none.
     pub cgroup: cgroup::Cgroup,
+    /// Which limits it was asked to have, by its config and by `update`.
+    pub asked: cgroup::Asked,
     /// Whether its processes may be outside of it, as its maker may have no right to move them.
     pub rootless_cgroups: bool,
     /// Hooks that later commands run.
@@ -88,6 +90,11 @@ pub struct Init {
 }
 
 impl State {
+    /// What it means when its owner has no right to something of a cgroup.
+    pub fn denied(&self) -> cgroup::Denied {
+        if self.rootless_cgroups { cgroup::Denied::Ignored } else { cgroup::Denied::Error }
+    }
+
     /// The state of a container of which nothing is made yet.
     pub fn new(plan: &crate::plan::Plan, created: String) -> State {
         State {
@@ -110,6 +117,7 @@ impl State {
                 defaults: plan.exec_defaults.clone(),
             },
             cgroup: plan.cgroup.cgroup.clone(),
+            asked: plan.cgroup.asked,
             rootless_cgroups: plan.cgroup.denied == cgroup::Denied::Ignored,
             hooks: plan.hooks.later(),
         }

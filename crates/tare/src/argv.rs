@@ -253,6 +253,11 @@ mod tests {
         ("run --bundle= id", " | run | --bundle= | id"),
         ("--root ∅ list", "--root= | list |  | "),
         ("run --bundle --detach id", " | run | --bundle=--detach | id"),
+        (
+            "--log /l update --resources=- id --cpu-quota -1 -memory-swap -1",
+            "--log=/l | update | --resources=- --cpu-quota=-1 --memory-swap=-1 | id",
+        ),
+        ("update -r - id", " | update | --resources=- | id"),
         // Flags after operands.
         ("delete id --force", " | delete | --force | id"),
         ("delete id -f", " | delete | --force | id"),
@@ -305,7 +310,6 @@ mod tests {
         ("badcmd", " | badcmd |  | "),
         ("badcmd --debug x", "--debug | badcmd |  | x"),
         ("checkpoint --help", " | checkpoint |  | --help"),
-        ("--log /l update -r - id", "--log=/l | update |  | -r - id"),
         // Help and version.
         ("help", " | help |  | "),
         ("h run", " | h |  | run"),

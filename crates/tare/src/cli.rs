@@ -109,10 +109,11 @@ pub const COMMANDS: &[Entry] = &[
     Entry { operands: Operands::Exactly(0), ..entry::<cmd::spec::Spec>("spec") },
     entry::<cmd::start::Start>("start"),
     entry::<cmd::state::State>("state"),
+    entry::<cmd::update::Update>("update"),
 ];
 
 /// The commands of runc that don't work yet, with the exit status of their failure.
-const LATER: &[(&str, i32)] = &[("checkpoint", 1), ("restore", 1), ("update", 1)];
+const LATER: &[(&str, i32)] = &[("checkpoint", 1), ("restore", 1)];
 
 /// The command called `name`, if it works.
 pub fn find(name: &OsStr) -> Option<&'static Entry> {

@@ -9,6 +9,7 @@ mod help;
 mod output;
 mod root;
 mod seal;
+mod size;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

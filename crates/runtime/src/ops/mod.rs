@@ -14,6 +14,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 pub use create::create;
 pub use delete::delete;
@@ -28,6 +29,7 @@ pub use run::run;
 pub use spec::spec;
 pub use start::start;
 pub use state::{list, state};
+pub use update::{UpdateOptions, update};
 
 /// What `create` and `run` take besides the id.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! `linux.cgroupsPath` and `linux.resources`: the container's cgroup and its limits.
+//! `linux.cgroupsPath` and `linux.resources`: the container's cgroup, its limits, and changes of these.
 use std::path::Path;
 
 use cgroup::{Cgroup, Denied};
@@ -23,6 +23,8 @@ pub struct Plan {
     /// Whether the config names the place, so that nobody has looked yet whether the caller may use it.
     named: bool,
     limits: cgroup::Limits,
+    /// What `update` has to know of the limits.
+    pub asked: cgroup::Asked,
 }
 
 /// What decides on the directories.
@@ -55,15 +57,16 @@ pub fn plan(
         }
         cgroup::Limits::default()
     });
+    let asked = cgroup::Asked::of(resources);
     if strict {
-        return Ok(Plan { cgroup, denied, named: path.is_some(), limits });
+        return Ok(Plan { cgroup, denied, named: path.is_some(), limits, asked });
     }
     let permitted = permitted(&cgroup, host);
     for cgroup::Fault { at, text } in permitted.faults(&limits) {
         faults.add(at, text);
         faults.hint(DELEGATE);
     }
-    Ok(Plan { cgroup: permitted.cgroup, denied, named: false, limits })
+    Ok(Plan { cgroup: permitted.cgroup, denied, named: false, limits, asked })
 }
 
 /// What a mount of type `cgroup` shows: of version 1 the container's directory in each hierarchy; of
@@ -89,6 +92,32 @@ pub fn shown(cgroup: &Cgroup, host: &cgroup::Host, namespace: &Namespace) -> Vec
         Some(CgroupDir { name, source: source.into(), links })
     };
     host.hierarchies.iter().filter(|hierarchy| v2 || !hierarchy.is_unified()).filter_map(show).collect()
+}
+
+/// Plans a change of the limits of a container that lives, which was asked for `asked` so far.
+pub fn plan_change(
+    cgroup: &Cgroup,
+    denied: Denied,
+    asked: cgroup::Asked,
+    change: &oci::Resources,
+) -> Result<(cgroup::Limits, cgroup::Asked)> {
+    let mut faults = Faults::default();
+    let (limits, after) = cgroup::changes(change, asked, cgroup.layout).unwrap_or_else(|found| {
+        for cgroup::Fault { at, text } in found {
+            faults.add(at, text);
+        }
+        (cgroup::Limits::default(), asked)
+    });
+    if denied == Denied::Ignored {
+        for write in limits.writes.iter().filter(|write| !cgroup.limits(&write.controller)) {
+            let controller = &write.controller;
+            let text = format!("cannot set {controller} limit: container could not join or create cgroup");
+            faults.add(write.at.clone(), text);
+            faults.hint(DELEGATE);
+        }
+    }
+    faults.into_result()?;
+    Ok((limits, after))
 }
 
 /// Moves the caller into those hierarchies in which the clone has not put it.

@@ -21,6 +21,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 
 /// The operand that nearly every command has.
 #[derive(Args)]

@@ -1,0 +1,224 @@
+//! What `update` changes: only what it is asked for, with what belongs to it.
+//!
+//! Some files hold two limits at once: `cpu.max` of version 2 has quota and period, and `memory.swap.max`
+//! is what the specification calls swap without the memory in it. When a change is about one of two, the
+//! other comes from what was asked for last, and not from the kernel: it can't tell a limit of swap that
+//! belongs to one of memory from another that was set by `unified`.
+use oci::{Cpu, DeviceRule, Memory, Resources};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Fault;
+use crate::host::Layout;
+use crate::limits::{Limits, Refusal};
+use crate::plan::Planner;
+
+/// What has to be known of a container's limits when one of them is changed. 0 is "not set".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// `memory.limit`.
+    pub memory: i64,
+    /// `memory.swap`.
+    pub swap: i64,
+    /// `cpu.quota`.
+    pub quota: i64,
+    /// `cpu.period`.
+    pub period: u64,
+    /// Stands for the rules in `devices`.
+    pub devices: u64,
+}
+
+impl Asked {
+    /// What a container is made with.
+    pub fn of(resources: Option<&Resources>) -> Asked {
+        let Some(resources) = resources else { return Asked::default() };
+        Asked { devices: fingerprint(&resources.devices), ..Asked::default().after(resources) }
+    }
+
+    /// Whether these rules are other ones. No rules at all are no wish.
+    pub fn differs_in_devices(&self, rules: &[DeviceRule]) -> bool {
+        !rules.is_empty() && fingerprint(rules) != self.devices
+    }
+
+    /// What holds when a change has been made.
+    fn after(self, change: &Resources) -> Asked {
+        let (limit, swap) = memory(change);
+        let (quota, period) = cpu(change);
+        let or = |new: i64, old: i64| if new == 0 { old } else { new };
+        Asked {
+            memory: or(limit, self.memory),
+            // Memory without a limit makes one of memory and swap together meaningless.
+            swap: if limit == -1 { swap } else { or(swap, self.swap) },
+            quota: or(quota, self.quota),
+            period: if period == 0 { self.period } else { period },
+            devices: self.devices,
+        }
+    }
+}
+
+/// Translates a change of the limits of a container with this layout. Rules for devices are not part of it.
+///
+/// `asked` is what was asked for so far; what it is after the change comes back.
+pub fn changes(change: &Resources, asked: Asked, layout: Layout) -> Result<(Limits, Asked), Vec<Fault>> {
+    let after = asked.after(change);
+    let (limit, swap) = memory(change);
+    let (quota, period) = cpu(change);
+    let v2 = layout == Layout::V2;
+    let mut whole = change.clone();
+    if v2
+        && (limit == 0) != (swap == 0)
+        && let Some(memory) = &mut whole.memory
+    {
+        (memory.limit, memory.swap) = (Some(after.memory), Some(after.swap));
+    }
+    if v2
+        && (quota == 0) != (period == 0)
+        && let Some(cpu) = &mut whole.cpu
+    {
+        (cpu.quota, cpu.period) = (Some(after.quota), Some(after.period));
+    }
+    let mut plan = Planner::new(layout);
+    plan.all_but_devices(&whole);
+    if !v2 && matches!(change.memory, Some(Memory { disable_oom_killer: Some(false), .. })) {
+        // In a new cgroup it is so.
+        plan.write("memory.oom_control", 0, crate::memory::KILLER, Refusal::Error);
+    }
+    let mut limits = plan.finish(None)?;
+    if limit == 0 {
+        // It was only asked for to find the limit of swap alone.
+        limits.writes.retain(|write| write.at != crate::memory::LIMIT);
+    }
+    Ok((limits, after))
+}
+
+fn memory(resources: &Resources) -> (i64, i64) {
+    let Some(Memory { limit, swap, .. }) = resources.memory else { return (0, 0) };
+    (limit.unwrap_or(0), swap.unwrap_or(0))
+}
+
+fn cpu(resources: &Resources) -> (i64, u64) {
+    let Some(Cpu { quota, period, .. }) = resources.cpu else { return (0, 0) };
+    (quota.unwrap_or(0), period.unwrap_or(0))
+}
+
+/// A number that is another one for other rules (FNV-1a), also for later versions of this program.
+fn fingerprint(rules: &[DeviceRule]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    for DeviceRule { allow, r#type, major, minor, access } in rules {
+        for byte in format!("{allow} {type} {major:?}:{minor:?} {access}\n").bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(json: &str) -> Resources {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// What is written for each of these changes, one after the other.
+    fn written(layout: Layout, made_with: &str, updates: &[&str]) -> Vec<String> {
+        let mut asked = Asked::of(Some(&resources(made_with)));
+        let mut all = Vec::new();
+        for update in updates {
+            match changes(&resources(update), asked, layout) {
+                Ok((limits, after)) => {
+                    asked = after;
+                    let writes = limits.writes.iter().map(|w| format!("{}={}", w.file, w.value));
+                    all.push(writes.collect::<Vec<_>>().join(" "));
+                }
+                Err(faults) => all.extend(faults.iter().map(|fault| fault.text.clone())),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn one_of_two_in_a_file_of_version_2() {
+        let cpu = r#"{"cpu":{"quota":50,"period":100,"shares":2}}"#;
+        let memory = r#"{"memory":{"limit":10,"swap":30}}"#;
+        for (made_with, updates, expected) in [
+            (
+                cpu,
+                &[r#"{"cpu":{"quota":60}}"#, r#"{"cpu":{"period":200}}"#][..],
+                &["cpu.max=60 100", "cpu.max=60 200"][..],
+            ),
+            // A change of something else forgets nothing.
+            (
+                cpu,
+                &[r#"{"pids":{"limit":5}}"#, r#"{"cpu":{"period":200}}"#],
+                &["pids.max=5", "cpu.max=50 200"],
+            ),
+            (
+                cpu,
+                &[r#"{"cpu":{"quota":-1}}"#, r#"{"cpu":{"period":70}}"#],
+                &["cpu.max=max 100", "cpu.max=max 70"],
+            ),
+            (
+                "{}",
+                &[r#"{"cpu":{"period":70}}"#, r#"{"cpu":{"quota":7}}"#],
+                &["cpu.max=max 70", "cpu.max=7 70"],
+            ),
+            ("{}", &[r#"{"cpu":{"quota":7}}"#], &["cpu.max=7 100000"]),
+            (
+                memory,
+                &[r#"{"memory":{"limit":20}}"#, r#"{"memory":{"swap":50}}"#, r#"{"memory":{"limit":60}}"#],
+                &[
+                    "memory.swap.max=10 memory.max=20",
+                    "memory.swap.max=30",
+                    "memory+swap limit should be >= memory limit",
+                ],
+            ),
+            (
+                memory,
+                &[r#"{"memory":{"swap":-1}}"#, r#"{"memory":{"limit":90}}"#],
+                &["memory.swap.max=max", "memory.swap.max=max memory.max=90"],
+            ),
+            (
+                memory,
+                &[r#"{"memory":{"limit":-1}}"#, r#"{"memory":{"limit":40}}"#],
+                &["memory.swap.max=max memory.max=max", "memory.max=40"],
+            ),
+            // The limit of swap is somebody else's.
+            (r#"{"memory":{"limit":10}}"#, &[r#"{"memory":{"limit":20}}"#], &["memory.max=20"]),
+            ("{}", &[r#"{"memory":{"swap":20}}"#], &["unable to set swap limit without memory limit"]),
+            (memory, &[r#"{"memory":{"reservation":5}}"#], &["memory.low=5"]),
+        ] {
+            assert_eq!(written(Layout::V2, made_with, updates), expected, "{made_with} {updates:?}");
+        }
+    }
+
+    #[test]
+    fn version_1_has_a_file_for_each() {
+        let made_with = r#"{"cpu":{"quota":50,"period":100},"memory":{"limit":10,"swap":30}}"#;
+        for (update, expected) in [
+            ("{}", ""),
+            (r#"{"cpu":{"quota":60}}"#, "cpu.cfs_quota_us=60"),
+            (r#"{"cpu":{"period":60}}"#, "cpu.cfs_period_us=60"),
+            (r#"{"memory":{"limit":20}}"#, "memory.limit_in_bytes=20"),
+            (r#"{"memory":{"swap":20}}"#, "memory.memsw.limit_in_bytes=20"),
+            (r#"{"memory":{"limit":-1}}"#, "memory.limit_in_bytes=-1 memory.memsw.limit_in_bytes=-1"),
+            (r#"{"memory":{"disableOOMKiller":false}}"#, "memory.oom_control=0"),
+            (r#"{"devices":[{"allow":true,"access":"rwm"}]}"#, ""),
+        ] {
+            assert_eq!(written(Layout::V1, made_with, &[update]), [expected], "{update}");
+        }
+    }
+
+    #[test]
+    fn rules_for_devices_are_recognised() {
+        let (a, b) = (
+            r#"{"devices":[{"allow":true,"access":"rwm"}]}"#,
+            r#"{"devices":[{"allow":false,"access":"rwm"}]}"#,
+        );
+        for (made_with, update, differs) in [(a, a, false), (a, b, true), ("{}", a, true), (a, "{}", false)] {
+            let asked = Asked::of(Some(&resources(made_with)));
+            assert_eq!(asked.differs_in_devices(&resources(update).devices), differs, "{made_with} {update}");
+        }
+        // It is in state files.
+        assert_eq!(Asked::of(Some(&resources(a))).devices, 17_139_956_055_704_981_343);
+    }
+}
