@@ -7,14 +7,15 @@
 //! | C: new user namespace, others joined | visits those to join | as B | as B | 1 |
 //! | D: joined user namespace, no new PID namespace | visits the PID namespace to join | – | joins, becomes root, makes the new ones | 1 |
 //! | E: joined user namespace with a new PID namespace, or joined by an ordinary user | makes a helper, which joins and becomes root | by the helper: all new ones | – | 2 |
-//! | F: A or C, by root of a user namespace who could not come back from a visit | makes a helper, which visits in its place | by the helper: as A or C | as A or C | 2 |
+//! | F: A or C, by root of a user namespace who could not come back from a visit; C with a cgroup namespace to join | makes a helper, which visits in its place | by the helper: as A or C | as A or C | 2 |
 //!
 //! The reasons: a namespace belongs to the user namespace of its maker, and only root of that one may mount
 //! procfs or set its host name. The files of network and IPC namespaces belong to whom root is when they
 //! are made. Only a child can be in another PID namespace. Joining needs privileges in the namespace that is
 //! joined, which are gone for those of the host once the process is in another user namespace; and an
 //! ordinary user has them only after joining the user namespace that owns the others. Nobody comes back out of
-//! a user namespace.
+//! a user namespace. And where cgroup2 is mounted with `nsdelegate`, as systemd does, no process is cloned into a
+//! cgroup from within a cgroup namespace that does not have it: there a helper is put into the cgroup first.
 //!
 //! In every case mount namespaces are joined late, since the host's procfs is needed until then; cgroup
 //! namespaces are made after the process is in its cgroup; time namespaces hold for children, until they are
@@ -78,7 +79,7 @@ pub fn spawn(plan: &Plan, caller: Caller) -> Spawn {
                 unshare: new & later,
                 ..Spawn::default()
             };
-            visited(spawn, caller)
+            if join & flag::CGROUP != 0 { by_helper(spawn) } else { visited(spawn, caller) }
         }
         Namespace::Join(_) => joined_user(new, join, caller),
     }
@@ -88,9 +89,13 @@ pub fn spawn(plan: &Plan, caller: Caller) -> Spawn {
 fn visited(spawn: Spawn, caller: Caller) -> Spawn {
     match caller {
         Caller::Root | Caller::Ordinary => spawn,
-        // F
-        Caller::Guest => Spawn { helper: spawn.visit, visit: 0, ..spawn },
+        Caller::Guest => by_helper(spawn),
     }
+}
+
+/// F
+fn by_helper(spawn: Spawn) -> Spawn {
+    Spawn { helper: spawn.visit, visit: 0, ..spawn }
 }
 
 fn joined_user(new: u64, join: u64, caller: Caller) -> Spawn {
@@ -221,6 +226,8 @@ mod tests {
             assert_eq!(got.clone & (flag::NET | flag::IPC), 0, "files of nobody: {at}");
             assert_eq!(got.join, 0, "no rights in the host's namespaces any more: {at}");
         }
+        // Another cgroup namespace does not have the cgroup that is cloned into.
+        assert_eq!(got.visit & flag::CGROUP, 0, "{at}");
         // A new namespace belongs to the user namespace of the container.
         if caller == Caller::Guest {
             assert_eq!(got.visit, 0, "it could not come back: {at}");
@@ -231,7 +238,9 @@ mod tests {
             assert!(got.helper != 0 || got.become_root, "{at}");
             assert!(caller == Caller::Root || got.helper != 0, "no rights outside: {at}");
         } else {
-            assert!(got.helper == 0 || caller == Caller::Guest, "{at}");
+            let to_visit =
+                caller == Caller::Guest || plan.user == Namespace::New && got.helper & flag::CGROUP != 0;
+            assert!(got.helper == 0 || to_visit, "{at}");
         }
         if plan.user == Namespace::Inherit {
             assert!(!got.become_root && got.unshare == 0, "{at}");
