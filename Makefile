@@ -9,7 +9,7 @@ CGROUP ?= host
 # More options of the benchmark, for example BENCH='--rounds 5 --alive 0'.
 BENCH ?=
 
-.PHONY: build demo test bench peers install clean
+.PHONY: build demo test test-vm bench peers install clean
 
 build:
 	scripts/build
@@ -19,6 +19,9 @@ demo:
 
 test:
 	@scripts/test
+
+test-vm:
+	@scripts/test-vm
 
 # In a PID namespace no container outlives the benchmark, however that ends.
 bench:

@@ -61,13 +61,14 @@ fn process_is_in_its_cgroup_everywhere(lab: &Lab) -> Outcome {
     c.up();
     let paths = cgroup_paths(c.pid());
     for path in paths {
-        assert_eq!(path, format!("/tare-test/{}", c.id));
+        assert_eq!(path, format!("/{}", lab.settings.driver.place(&c.id)));
     }
     assert_eq!(c.cgroups().len(), cgroup_roots().len());
     Ok(())
 }
 
 fn missing_path_is_named_after_the_id(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     let mut c = lab.container(&["sleep", "100"]);
     c.edit(|v| drop(v["linux"].as_object_mut().unwrap().remove("cgroupsPath")));
     c.up();
@@ -79,6 +80,7 @@ fn missing_path_is_named_after_the_id(lab: &Lab) -> Outcome {
 }
 
 fn relative_path(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     let mut c = lab.container(&["sleep", "100"]);
     let name = format!("{}-rel", lab.name);
     c.edit(|v| v["linux"]["cgroupsPath"] = json!(name));
@@ -295,6 +297,7 @@ fn wrong_values_are_refused(lab: &Lab) -> Outcome {
 
 /// An engine may make the cgroup first; one with processes in it belongs to somebody else.
 fn an_existing_cgroup_is_taken(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     let mut c = lab.container(&["true"]);
     let name = format!("{}-made", lab.name);
     c.edit(|v| v["linux"]["cgroupsPath"] = json!(format!("/{name}")));

@@ -39,7 +39,7 @@ fn walk_of_a_newcomer(lab: &Lab) -> Outcome {
     config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(["sleep", "1"]);
     push(&mut config["process"]["env"], json!(format!("TARE_TEST={}", lab.name)));
-    config["linux"]["cgroupsPath"] = json!(format!("/tare-test/{id}"));
+    config["linux"]["cgroupsPath"] = json!(lab.settings.driver.path(id));
     fs::write(c.bundle.join("config.json"), config.to_string()).unwrap();
 
     lab.call(&["create", "--bundle", bundle, id]).ok();

@@ -94,7 +94,7 @@ fn freeze(c: &Container, on: bool) -> Outcome {
         (false, false) => ("freezer.state", "THAWED"),
     };
     let root = if unified { "/sys/fs/cgroup".into() } else { settings::controller("freezer")? };
-    let dir = root.join("tare-test").join(&c.id);
+    let dir = root.join(c.lab.settings.driver.place(&c.id));
     fs::write(dir.join(file), value).unwrap();
     eventually("the freezer", || {
         let state = match unified {
@@ -344,7 +344,8 @@ fn cgroup_is_the_containers(lab: &Lab) -> Outcome {
         exec(&c, &["--detach", "--pid-file", file.to_str().unwrap()], &["sleep", "1000"]).ok();
         let pid: u64 = fs::read_to_string(file).unwrap().parse().unwrap();
         assert_eq!(settings::cgroup_paths(pid), settings::cgroup_paths(c.pid()));
-        assert!(settings::cgroup_paths(pid).iter().all(|p| p.ends_with(&c.id)));
+        let place = lab.settings.driver.place(&c.id);
+        assert!(settings::cgroup_paths(pid).iter().all(|p| p.ends_with(&place)));
     }
     Ok(())
 }
@@ -396,7 +397,8 @@ fn cgroup_below_the_containers(lab: &Lab) -> Outcome {
         }
     }
     let inside = |flag: &str| inside(&c, &["--cgroup", flag], "cat /proc/self/cgroup");
-    let marked = format!("/{}/below", c.id);
+    let place = lab.settings.driver.place(&c.id);
+    let marked = format!("/{place}/below");
     if settings::unified() {
         assert!(inside("below").ends_with(&marked));
         assert!(inside("/below").ends_with(&marked));
@@ -406,7 +408,7 @@ fn cgroup_below_the_containers(lab: &Lab) -> Outcome {
         let of = |text: &str, name: &str| text.lines().find(|l| l.contains(name)).unwrap().to_owned();
         let text = inside("pids:below");
         assert!(of(&text, "pids").ends_with(&marked), "{text}");
-        assert!(of(&text, ":freezer:").ends_with(&c.id), "{text}");
+        assert!(of(&text, ":freezer:").ends_with(&place), "{text}");
     }
     for bad in [":below", "bogus:below", "pids,pids:below", "../../..", "below/../../x"] {
         // runc 1.1 takes an empty controller for all of them, and the same one twice.

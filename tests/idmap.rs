@@ -394,9 +394,9 @@ fn the_kernels_refusal_is_explained(lab: &Lab) -> Outcome {
         c.run(&[])
     };
     for user in [false, true] {
-        let refused = run(user, "none", Path::new("/proc/sys"), &["bind"]);
+        let refused = run(user, "none", Path::new("/proc/tty"), &["bind"]);
         refused.fails_with(
-            "error mounting \"/proc/sys\" to rootfs at \"/data\": failed to set MOUNT_ATTR_IDMAP on /proc/sys: \
+            "error mounting \"/proc/tty\" to rootfs at \"/data\": failed to set MOUNT_ATTR_IDMAP on /proc/tty: \
              invalid argument: /proc is of type proc, and proc has no id maps in Linux ",
         );
         refused.fails_with(" (mounts[7])");

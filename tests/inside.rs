@@ -25,7 +25,11 @@ for fd in 0 1 2; do echo "fd: $fd $(stat -Lc '%u:%g %a %F' $p/fd/$fd)"; done
 # By the shell itself: a child or a pipe would be one more.
 for fd in 3 4 5 6 7 8 9 10 11 12; do [ -e $p/fd/$fd ] && echo "fd: $fd"; done
 of() { while IFS= read -r line; do echo "$1: $line"; done; }
-grep -vE '^(Pid|Tgid|Ngid|N[Ss].*|FDSize|Vm.*|Rss.*|Hugetlb.*|SigQ|.*ctxt_switches|State):' $p/status | of status
+# By the shell itself, too: it may still be in fork, with all signals blocked, when the child looks.
+while IFS= read -r line; do case $line in
+    Pid:* | Tgid:* | Ngid:* | N[Ss]* | FDSize:* | Vm* | Rss* | Hugetlb* | SigQ:* | *ctxt_switches:* | State:*) ;;
+    *) echo "status: $line" ;;
+esac; done <$p/status
 sed 's/.*) //' $p/stat | awk -v me=$$ '{ for (n = 3; n < 7; n++) if ($n == me) $n = "own"
     print "parent", $2, "group", $3, "session", $4, "tty", $5, "foreground", $6, "prio", $16, "nice", $17,
         "signal", $36, "rt", $38, "policy", $39 }' | of stat

@@ -21,7 +21,7 @@ fn hundreds_fifty_at_a_time(lab: &Lab) -> Outcome {
         for id in &ids {
             // One bundle serves all; the cgroup is named after the id.
             let mut config = one.config.clone();
-            config["linux"]["cgroupsPath"] = format!("/tare-test/{id}").into();
+            config["linux"]["cgroupsPath"] = lab.settings.driver.path(id).into();
             fs::write(one.bundle.join("config.json"), config.to_string()).unwrap();
             lab.call(&["create", "-b", bundle, id]).ok();
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::leaks::Snapshot;
 use super::runtime::{read_log, wait};
-use super::settings::{self, Settings, controller};
+use super::settings::{self, Driver, Settings, controller};
 use super::{Output, Runtime, Skip, Value, bundle, eventually};
 
 static LABS: AtomicU32 = AtomicU32::new(0);
@@ -61,6 +61,14 @@ impl<'s> Lab<'s> {
         if self.tare.name() == "runc" { Err(Skip(format!("runc {what}"))) } else { Ok(()) }
     }
 
+    /// Ignores the test where it is about groups that the runtime makes itself.
+    pub fn makes_groups(&self) -> Result<(), Skip> {
+        match self.settings.driver {
+            Driver::Files => Ok(()),
+            Driver::Systemd => Err(Skip("it is about control groups that systemd does not make".into())),
+        }
+    }
+
     /// A container whose process is `args`; only its bundle exists so far.
     pub fn container(&self, args: &[&str]) -> Container<'_> {
         self.container_of(&self.tare, args)
@@ -72,7 +80,7 @@ impl<'s> Lab<'s> {
         let id = format!("{}-{number}", self.name);
         let bundle = self.dir.join(format!("bundle{number}"));
         bundle::make_rootfs(self.settings, &bundle.join("rootfs"));
-        let config = bundle::config(args, &self.name, &format!("/tare-test/{id}"));
+        let config = bundle::config(args, &self.name, &self.settings.driver.path(&id));
         let container = Container { lab: self, runtime: runtime.clone(), id, bundle, config };
         container.write();
         container
@@ -124,6 +132,9 @@ impl<'s> Lab<'s> {
     pub fn command(&self, runtime: &Runtime, log: &Path) -> Command {
         let mut command = self.clean(Command::new(&runtime.program));
         command.arg("--root").arg(self.root()).arg("--log").arg(log).args(["--log-format", "json"]);
+        if self.settings.driver == Driver::Systemd {
+            command.arg("--systemd-cgroup");
+        }
         command
     }
 
@@ -306,13 +317,13 @@ impl Container<'_> {
 
     /// A file of the cgroup, trimmed, or the reason to ignore the test when there is no such controller.
     pub fn cgroup(&self, of: &str, file: &str) -> Result<String, Skip> {
-        let path = controller(of)?.join("tare-test").join(&self.id).join(file);
+        let path = controller(of)?.join(self.lab.settings.driver.place(&self.id)).join(file);
         Ok(fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned())
     }
 
     /// The directories of this container in every hierarchy.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let roots = settings::cgroup_roots().into_iter();
-        roots.map(|r| r.join("tare-test").join(&self.id)).filter(|p| p.exists()).collect()
+        roots.map(|r| r.join(self.lab.settings.driver.place(&self.id))).filter(|p| p.exists()).collect()
     }
 }

@@ -18,7 +18,7 @@ impl Snapshot {
         let base = base.to_string_lossy();
         let own = |line: &str| !line.contains(&*base) || line.contains(&format!("{name}/"));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        seen.extend(mounts.lines().filter(|l| own(l)).map(|l| format!("mount {l}")));
+        seen.extend(mounts.lines().filter(|l| own(l)).map(|l| format!("mount {}", without_flags(l))));
         seen.extend(processes(name).iter().map(|pid| format!("process {pid} {}", command_line(*pid))));
         for root in cgroup_roots() {
             seen.extend(cgroups(name, &root, 4).into_iter().map(|path| format!("cgroup {path}")));
@@ -47,6 +47,12 @@ pub fn processes(name: &str) -> Vec<u32> {
         ours && !String::from_utf8_lossy(&read("stat")).contains(") Z ")
     })
     .collect()
+}
+
+/// A line of mountinfo without the flags of cgroup version 2 itself, which every new mount of it in the host's
+/// cgroup namespace sets anew: runc makes such, for a container without a cgroup namespace.
+fn without_flags(line: &str) -> &str {
+    line.split_once(" - cgroup2 ").map_or(line, |(mount, _)| mount)
 }
 
 fn command_line(pid: u32) -> String {

@@ -2,16 +2,20 @@
 //! with the list of what was ignored and why.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::settings::Settings;
-use super::{Lab, Skip, Test};
+use super::{Lab, Outcome, Skip, Test};
 
 /// Set once the suite runs in a mount namespace of its own.
 const OWN_MOUNTS: &str = "TARE_TEST_OWN_MOUNTS";
@@ -40,29 +44,83 @@ pub fn run(tests: &[Test]) -> ExitCode {
     // Other programs of the host mount and unmount too: what counts as left behind is only ours to make.
     if env::var_os(OWN_MOUNTS).is_none() {
         let mut command = Command::new(&settings.busybox);
-        command.args(["unshare", "--mount", "--propagation", "private"]).args(env::args_os());
+        command.args(["unshare", "--mount", "--propagation", "private"]);
+        if takes_rights_away(&settings.dir) {
+            let script = "mount -t tmpfs -o mode=755 tmpfs \"$0\" && exec \"$@\"";
+            command.args(["sh", "-c", script]).arg(settings.dir.parent().expect("a directory below another"));
+        }
         let _ = fs::remove_dir_all(&settings.dir);
-        eprintln!("{}", command.env(OWN_MOUNTS, "1").exec());
+        eprintln!("{}", command.args(env::args_os()).env(OWN_MOUNTS, "1").exec());
         return ExitCode::from(2);
     }
-    let ignored = Arc::new(Mutex::new(Vec::new()));
+    let progress = Arc::new(Mutex::new(Progress::default()));
+    if let Some(timeout) = settings.timeout {
+        let progress = Arc::clone(&progress);
+        std::thread::spawn(move || give_up(timeout, &progress));
+    }
     let trials = tests.iter().map(|&test| {
-        let (settings, ignored) = (Arc::clone(&settings), Arc::clone(&ignored));
-        Trial::ignorable_test(short(&test), move || match attempt(&settings, test) {
-            Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(Skip(reason))) => {
-                ignored.lock().unwrap().push(format!("{}: {reason}", short(&test)));
-                Ok(Completion::ignored_with(reason))
+        let (settings, progress) = (Arc::clone(&settings), Arc::clone(&progress));
+        Trial::ignorable_test(short(&test), move || {
+            progress.lock().unwrap().running.insert(short(&test), Instant::now());
+            let result = attempt(&settings, test);
+            let mut progress = progress.lock().unwrap();
+            progress.running.remove(short(&test));
+            match result {
+                Ok(Ok(())) => {
+                    progress.passed += 1;
+                    Ok(Completion::Completed)
+                }
+                Ok(Err(Skip(reason))) => {
+                    progress.ignored.push(format!("{}: {reason}", short(&test)));
+                    Ok(Completion::ignored_with(reason))
+                }
+                Err(text) => {
+                    progress.failed.push(format!("{}: {text}", short(&test)));
+                    Err(text.into())
+                }
             }
-            Err(failed) => Err(failed),
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    let ignored = ignored.lock().unwrap();
+    let ignored = &progress.lock().unwrap().ignored;
     if !ignored.is_empty() {
         println!("ignored, because:\n    {}\n", ignored.join("\n    "));
     }
     conclusion.exit_code()
+}
+
+/// What became of the tests so far.
+#[derive(Default)]
+struct Progress {
+    running: BTreeMap<&'static str, Instant>,
+    passed: usize,
+    failed: Vec<String>,
+    ignored: Vec<String>,
+}
+
+/// Ends the run when its time is over: with what failed, which tests did not end, and the counts.
+fn give_up(timeout: Duration, progress: &Mutex<Progress>) {
+    std::thread::sleep(timeout);
+    let Progress { running, passed, failed, ignored } = &*progress.lock().unwrap();
+    for text in failed {
+        println!("\n{text}");
+    }
+    println!("\nthe {} seconds of TARE_TEST_TIMEOUT are over, and still running are:", timeout.as_secs());
+    for (name, since) in running {
+        println!("    {name}, for {} s", since.elapsed().as_secs());
+    }
+    let (failed, ignored, running) = (failed.len(), ignored.len(), running.len());
+    println!(
+        "\ntest result: FAILED. {passed} passed; {failed} failed; {ignored} ignored; {running} did not end in time\n"
+    );
+    std::process::exit(124);
+}
+
+/// Whether set-user-ID programs and devices do not work there, as in `/run` of many hosts. A container without
+/// a mount namespace has its root file system with the options of the place where it is.
+fn takes_rights_away(dir: &Path) -> bool {
+    let bad = StatVfsMountFlags::NODEV | StatVfsMountFlags::NOSUID | StatVfsMountFlags::NOEXEC;
+    statvfs(dir).is_ok_and(|info| info.f_flag.intersects(bad))
 }
 
 /// `containers::create::pid_file` without the name of the program.
@@ -77,7 +135,7 @@ fn last_calls(transcript: &str) -> String {
 }
 
 /// One test in a lab of its own. A test that passed must also leave nothing behind.
-fn attempt(settings: &Settings, test: Test) -> Result<Result<(), Skip>, Failed> {
+fn attempt(settings: &Settings, test: Test) -> Result<Outcome, String> {
     let lab = Lab::new(settings);
     let caught = |_| PANIC.with(|slot| slot.borrow().clone());
     let result = catch_unwind(AssertUnwindSafe(|| (test.run)(&lab))).map_err(caught);
@@ -87,5 +145,5 @@ fn attempt(settings: &Settings, test: Test) -> Result<Result<(), Skip>, Failed> 
         (Ok(Ok(())), Ok(left)) if !left.is_empty() => format!("left behind:\n{}", left.join("\n")),
         (Ok(outcome), _) => return Ok(outcome),
     };
-    Err(format!("{text}\n\n{}", last_calls(&lab.transcript.borrow())).into())
+    Err(format!("{text}\n\n{}", last_calls(&lab.transcript.borrow())))
 }

@@ -7,10 +7,13 @@
 //! | `BUSYBOX` | static busybox for the containers | `/bin/busybox`, `/usr/bin/busybox` |
 //! | `TARE_TEST_DIR` | where bundles and state go | `/run/tare-test` |
 //! | `TARE_STRESS` | `1`: 1,000 containers instead of 200 | |
+//! | `TARE_CGROUP` | `systemd`: containers of root are made with `--systemd-cgroup` | `cgroupfs` |
+//! | `TARE_TEST_TIMEOUT` | seconds after which the run ends and says which tests were running | none |
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use super::{Runtime, Skip};
 
@@ -22,6 +25,47 @@ pub struct Settings {
     pub dir: PathBuf,
     pub applets: Vec<String>,
     pub stress: bool,
+    pub driver: Driver,
+    pub timeout: Option<Duration>,
+}
+
+/// Who makes the control groups of root's containers, and by which names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// The runtime itself, through the file system.
+    Files,
+    /// systemd, asked by `--systemd-cgroup`.
+    Systemd,
+}
+
+impl Driver {
+    fn read() -> Result<Self, String> {
+        match env::var("TARE_CGROUP").as_deref() {
+            Err(_) | Ok("cgroupfs") => Ok(Driver::Files),
+            Ok("systemd") if Path::new("/run/systemd/system").exists() => Ok(Driver::Systemd),
+            Ok("systemd") => Err("TARE_CGROUP=systemd: systemd does not run here".into()),
+            Ok(other) => Err(format!("TARE_CGROUP={other}: neither cgroupfs nor systemd")),
+        }
+    }
+
+    /// `linux.cgroupsPath` for a container of the suite. Its id ends with a dash and a number.
+    pub fn path(self, id: &str) -> String {
+        match self {
+            Driver::Files => format!("/tare-test/{id}"),
+            Driver::Systemd => {
+                let (prefix, name) = id.rsplit_once('-').expect("an id of the suite has a dash");
+                format!("taretest.slice:{prefix}:{name}")
+            }
+        }
+    }
+
+    /// Where that group is, below the root of every hierarchy.
+    pub fn place(self, id: &str) -> String {
+        match self {
+            Driver::Files => format!("tare-test/{id}"),
+            Driver::Systemd => format!("taretest.slice/{id}.scope"),
+        }
+    }
 }
 
 impl Settings {
@@ -42,6 +86,11 @@ impl Settings {
         let list = Command::new(&busybox).arg("--list").output().map_err(|e| format!("busybox: {e}"))?;
         let applets = String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect();
         let base = env::var_os("TARE_TEST_DIR").map_or("/run/tare-test".into(), PathBuf::from);
+        let timeout = match env::var("TARE_TEST_TIMEOUT") {
+            Ok(text) => Some(text.parse().map_err(|e| format!("TARE_TEST_TIMEOUT={text}: {e}"))?),
+            Err(_) => None,
+        };
+        let driver = Driver::read()?;
         let dir = base.join(std::process::id().to_string());
         std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         // A hard link of this copy is the busybox of every container.
@@ -53,6 +102,8 @@ impl Settings {
             dir,
             applets,
             stress: env::var("TARE_STRESS").is_ok_and(|v| v == "1"),
+            driver,
+            timeout: timeout.map(Duration::from_secs),
         })
     }
 }
