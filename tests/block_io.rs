@@ -18,7 +18,7 @@ fn block_controller() -> Result<&'static str, Skip> {
 }
 
 /// A loop device of 1 MiB.
-struct Disk {
+pub struct Disk {
     node: String,
     major: u64,
     minor: u64,
@@ -27,7 +27,7 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(lab: &Lab) -> Result<Self, Skip> {
+    pub fn new(lab: &Lab) -> Result<Self, Skip> {
         let losetup = program("losetup")?;
         let image = lab.next_file("disk");
         fs::write(&image, vec![0; 1 << 20]).unwrap();
@@ -57,7 +57,7 @@ impl Disk {
     }
 
     /// A limit for this device.
-    fn rate(&self, rate: u64) -> Value {
+    pub fn rate(&self, rate: u64) -> Value {
         json!([{"major": self.major, "minor": self.minor, "rate": rate}])
     }
 

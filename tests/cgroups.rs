@@ -205,6 +205,9 @@ fn unified_files(lab: &Lab) -> Outcome {
         set("memory.high", "5").run(&[]).fails_with("cannot use unified on cgroup v1");
         return Ok(());
     }
+    set("nope.max", "1")
+        .run(&[])
+        .fails_with("unified resource \"nope.max\" can't be set: controller \"nope\" not available");
     let mut seen = 0;
     for (of, file, value) in [
         ("hugetlb", "hugetlb.2MB.max", "2097152"),
@@ -396,9 +399,10 @@ fn rdma_devices(lab: &Lab) -> Outcome {
             run.fails_with("write \"mlx5_9 hca_handle=3 hca_object=2000\" to ");
             run.fails_with("/rdma.max: no such device (linux.resources.rdma.mlx5_9)");
         }
-        Err(_) if unified() => run.fails_with("controller rdma is not available in "),
+        Err(_) if unified() => run.fails_with("controller \"rdma\" not available in "),
         Err(_) => run.fails_with(
-            "no cgroup hierarchy with the controller rdma is mounted (linux.resources.rdma.mlx5_9)",
+            "cannot set rdma limit: container could not join or create cgroup: no hierarchy with the controller rdma is \
+             mounted (linux.resources.rdma.mlx5_9)",
         ),
     }
     assert_eq!(lab.leaks(), [""; 0]);

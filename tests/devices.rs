@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::harness::bundle::push;
+use crate::harness::settings::unified;
 use crate::harness::{Lab, Outcome, Value, json, tests};
 
 tests![
@@ -12,6 +13,7 @@ tests![
     configured_device_replaces_a_default,
     fifo_and_devices_in_a_missing_directory,
     cgroup_rules_hold,
+    rules_hold_as_with_runc,
     dev_that_is_bound_is_left_alone,
 ];
 
@@ -118,6 +120,88 @@ fn cgroup_rules_hold(lab: &Lab) -> Outcome {
         assert_eq!(lab.inside(edit, probe), expected, "{rules}");
     }
     Ok(())
+}
+
+/// Lists of rules, each `allow|deny TYPE MAJOR:MINOR ACCESS` with `*` for what is left out.
+const RULES: &[&[&str]] = &[
+    &[],
+    &["deny a *:* rwm"],
+    &["allow a *:* rwm"],
+    &["allow a *:* rwm", "deny a *:* rwm"],
+    &["allow a *:* rwm", "deny c 1:11 w"],
+    &["allow a *:* rwm", "deny c 1:11 rw", "deny b *:* rwm"],
+    &["allow c 1:11 r"],
+    &["allow c 1:11 r", "allow c 1:11 w"],
+    &["allow c 1:11 rwm", "deny c 1:11 w"],
+    &["allow c *:* rwm"],
+    &["allow c *:11 rw"],
+    &["allow c 1:* rw", "allow b 7:* r"],
+    &["allow b *:* rwm", "deny b 7:* w"],
+    &["allow c 1:11 rw", "deny a *:* rwm", "allow c 10:229 r"],
+    &["deny c 1:3 rwm", "deny c 1:5 w"],
+];
+
+/// What opens and what can be made, for every list of rules, for each device and each way.
+fn rules_hold_as_with_runc(lab: &Lab) -> Outcome {
+    let runc = lab.runc()?;
+    // Nodes that some hosts lack a driver for are denied before that is known.
+    let devices = [
+        ("c", 1, 3),
+        ("c", 1, 5),
+        ("c", 1, 11),
+        ("c", 10, 229),
+        ("c", 5, 2),
+        ("c", 240, 77),
+        ("b", 7, 0),
+        ("b", 240, 11),
+    ];
+    // For reading and writing at once runc has other rules on version 2: see `differences_resources.rs`.
+    let ways = if unified() { "0< 1>>" } else { "0< 1>> 1<>" };
+    let script = format!(
+        "verdict() {{ grep -q 'not permitted' && printf '%s-' $1 || printf '%s+' $1; }}
+        cd /dev
+        for n in probe*; do
+            printf ' %s: ' $n
+            for way in {ways}; do (eval \"exec $way $n\") 2>&1 | verdict $way; done
+        done
+        for kind in 'c 1 11' 'c 10 229' 'b 7 0'; do
+            mknod /tmp/node $kind 2>&1 | verdict ' mknod'; rm -f /tmp/node
+        done"
+    );
+    let mut wrong = Vec::new();
+    for rules in RULES {
+        let seen = [&lab.tare, &runc].map(|runtime| {
+            let mut c = lab.container_of(runtime, &["sh", "-c", &script]);
+            c.edit(|v| {
+                v["linux"]["resources"]["devices"] = rules.iter().map(|text| rule(text)).collect();
+                for (n, (kind, major, minor)) in devices.iter().enumerate() {
+                    let path = format!("/dev/probe{n}");
+                    push(&mut v["linux"]["devices"], json!({"path": path, "type": kind, "major": major, "minor": minor, "fileMode": 0o666}));
+                }
+                crate::harness::bundle::mount(v, "/tmp", "tmpfs", "tmpfs", &[]);
+                crate::harness::bundle::capabilities(v, &["CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_MKNOD"]);
+            });
+            let run = c.run(&[]);
+            if run.code == 0 { run.out } else { "refused".to_owned() }
+        });
+        if seen[0] != seen[1] {
+            wrong.push(format!("{rules:?}: {seen:?}"));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+    Ok(())
+}
+
+fn rule(text: &str) -> Value {
+    let parts: Vec<&str> = text.split([' ', ':']).collect();
+    let [verdict, kind, major, minor, access] = parts[..] else { panic!("{text}") };
+    let mut rule = json!({"allow": verdict == "allow", "type": kind, "access": access});
+    for (name, number) in [("major", major), ("minor", minor)] {
+        if number != "*" {
+            rule[name] = json!(number.parse::<i64>().unwrap());
+        }
+    }
+    rule
 }
 
 /// A /dev that comes from the host has its devices already.

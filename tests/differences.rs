@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::descriptors::{listed_by_run, owner_after_run};
 use crate::golden::matches;
-use crate::harness::bundle::{mount, push, without_namespace};
+use crate::harness::bundle::{mount, without_namespace};
 use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Runtime, Skip, Value, eventually, json, settings, tests};
 use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
@@ -485,20 +485,6 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        what: "Unknown letter in the access of a device rule",
-        runc: "",
-        tare: "tare run failed: invalid device access \"rx\" (linux.resources.devices[1])",
-        why: "A typing error is told.",
-        probe: |lab, runtime| {
-            stderr_of(lab, runtime, |c| {
-                c.edit(|v| {
-                    let rule = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rx"});
-                    push(&mut v["linux"]["resources"]["devices"], rule);
-                });
-            })
-        },
-    },
-    Difference {
         what: "Text of a failed call to the kernel",
         runc: "…error setting rlimit type 7: invalid argument",
         tare: "…error setting rlimit type RLIMIT_NOFILE: prlimit resource=7, soft=2, hard=1: invalid argument",
@@ -551,6 +537,7 @@ fn rows() -> impl Iterator<Item = &'static Difference> {
         crate::differences_exec::ROWS,
         crate::differences_fields::ROWS,
         crate::differences_idmap::ROWS,
+        crate::differences_resources::ROWS,
         crate::differences_rootless::ROWS,
         crate::differences_update::ROWS,
     ];

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod block_io;
+mod cgroup_files;
 mod cgroups;
 mod cli;
 mod crash;
@@ -21,6 +22,7 @@ mod differences_events;
 mod differences_exec;
 mod differences_fields;
 mod differences_idmap;
+mod differences_resources;
 mod differences_rootless;
 mod differences_update;
 mod events;
@@ -47,6 +49,7 @@ mod net_devices;
 mod notify;
 mod parent;
 mod pause;
+mod placement;
 mod process;
 mod ps;
 mod refused;
@@ -77,6 +80,7 @@ fn main() -> std::process::ExitCode {
     }
     let tests = [
         block_io::TESTS,
+        cgroup_files::TESTS,
         cgroups::TESTS,
         cli::TESTS,
         crash::TESTS,
@@ -105,6 +109,7 @@ fn main() -> std::process::ExitCode {
         notify::TESTS,
         parent::TESTS,
         pause::TESTS,
+        placement::TESTS,
         process::TESTS,
         ps::TESTS,
         refused::TESTS,

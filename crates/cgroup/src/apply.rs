@@ -59,7 +59,10 @@ impl Live {
     pub(crate) fn explain(&self, write: &Write, errno: Errno) -> Error {
         let Write { controller, file, value, at, refusal: _, instead } = write;
         let Some(opened) = self.directory(controller) else {
-            let text = format!("no cgroup hierarchy with the controller {controller} is mounted");
+            let text = format!(
+                "cannot set {controller} limit: container could not join or create cgroup: \
+                 no hierarchy with the controller {controller} is mounted"
+            );
             return Error::new(Kind::Unsupported, text).at(at);
         };
         let path = opened.directory.absolute();
@@ -75,7 +78,11 @@ impl Live {
             && opened.directory.is_unified()
             && let Some(why) = unified::why_absent(&opened.fd, &path, controller)
         {
-            return Error { kind: Kind::Unsupported, text: why, errno: Some(errno) }.at(at);
+            let text = match at.strip_prefix("linux.resources.unified.") {
+                Some(file) => format!("unified resource {file:?} can't be set: {why}"),
+                None => why,
+            };
+            return Error { kind: Kind::Unsupported, text, errno: Some(errno) }.at(at);
         }
         // Where both files are missing the one of newer kernels is named.
         let (file, value) = match instead {

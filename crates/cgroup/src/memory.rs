@@ -39,7 +39,8 @@ impl Planner {
             (true, Some(true)) => self.fault(KILLER, "cgroup v2 cannot disable the OOM killer"),
         }
         match (self.v2, swappiness) {
-            (_, None) => {}
+            // -1 as engines in Go write it is for the kernel to decide.
+            (_, None | Some(u64::MAX)) => {}
             (_, Some(101..)) => {
                 self.fault(SWAPPINESS, "invalid memory swappiness value (valid range is 0-100)")
             }
@@ -146,6 +147,7 @@ mod tests {
                     r#"{"memory":{"disableOOMKiller":true,"swappiness":0,"useHierarchy":true}}"#,
                     &["memory.oom_control=1", "memory.swappiness=0", "memory.use_hierarchy=1 if there"],
                 ),
+                (r#"{"memory":{"swappiness":18446744073709551615}}"#, &[]),
                 (
                     r#"{"memory":{"swappiness":101}}"#,
                     &[
@@ -170,6 +172,7 @@ mod tests {
                 (r#"{"memory":{"limit":-1,"swap":9}}"#, &["memory.swap.max=9", "memory.max=max"]),
                 (r#"{"memory":{"swap":-1}}"#, &["memory.swap.max=max if there"]),
                 (r#"{"memory":{"reservation":-1}}"#, &["memory.low=max"]),
+                (r#"{"memory":{"swappiness":18446744073709551615}}"#, &[]),
                 (
                     r#"{"memory":{"swap":9}}"#,
                     &["unable to set swap limit without memory limit (linux.resources.memory.swap)"],

@@ -77,7 +77,7 @@ pub(crate) fn why_absent(dir: &OwnedFd, path: &str, controller: &str) -> Option<
     let kind = file::read(dir, "cgroup.type").unwrap_or_default();
     let kind = kind.trim_end();
     Some(if kind == "domain" || kind.is_empty() {
-        format!("controller {controller} is not available in {path} (it has: {})", have.trim_end())
+        format!("controller {controller:?} not available in {path} (it has: {})", have.trim_end())
     } else {
         format!("cannot enter cgroupv2 {path:?} with domain controllers -- it is in {kind} mode")
     })

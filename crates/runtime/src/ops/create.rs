@@ -6,7 +6,7 @@ use crate::host::{self, Begin, Handles, Made};
 use crate::plan::{self, Inputs, Plan};
 use crate::rooms::{fds, notify};
 use crate::store::{self, Entry, Lock, State};
-use crate::{Context, Error, Result, bundle, facts};
+use crate::{Context, Result, bundle, facts};
 
 /// `create`.
 pub fn create(ctx: &Context, id: &str, options: &CreateOptions) -> Result<()> {
@@ -70,7 +70,7 @@ pub(super) fn make(ctx: &Context, prepared: &Prepared, begin: Begin) -> Result<C
     // Before the state names it: undoing this container must not end those of another.
     if let Err(error) = plan.cgroup.cgroup.check_unused() {
         entry.remove(lock)?;
-        return Err(Error::from(error).context("unable to start container process"));
+        return Err(error.into());
     }
     let created = crate::time::rfc3339_nanos(std::time::SystemTime::now());
     let mut state = State::new(plan, created);
