@@ -9,7 +9,7 @@ CGROUP ?= host
 # More options of the benchmark, for example BENCH='--rounds 5 --alive 0'.
 BENCH ?=
 
-.PHONY: build demo test test-vm bench peers install clean
+.PHONY: build demo test test-vm bench fuzz peers install clean
 
 build:
 	scripts/build
@@ -30,6 +30,11 @@ bench:
 	cargo build --locked --package bench
 	unshare --pid --fork --kill-child --mount-proc \
 		bench/cgroup-env $(CGROUP) cargo run --quiet --locked --package bench -- --out target/bench/$(CGROUP) $(BENCH)
+
+# For how many seconds each parser is tried out.
+SECONDS ?= 60
+fuzz:
+	scripts/fuzz $(SECONDS)
 
 # Newer runtimes to measure with.
 peers:

@@ -180,7 +180,7 @@ impl Mounts {
 }
 
 /// `own` as seen from the directory `root` of the same hierarchy.
-fn below(root: &str, own: &str) -> Option<String> {
+pub(crate) fn below(root: &str, own: &str) -> Option<String> {
     let rest = Path::new(own).strip_prefix(root).ok()?;
     let clean = rest.components().all(|c| matches!(c, Component::Normal(_)));
     clean.then(|| format!("/{}", rest.display()))
@@ -188,7 +188,7 @@ fn below(root: &str, own: &str) -> Option<String> {
 
 /// A mounted cgroup hierarchy.
 #[derive(Debug, PartialEq, Eq)]
-struct Mount {
+pub(crate) struct Mount {
     root: String,
     point: String,
     unified: bool,
@@ -202,7 +202,7 @@ impl Mount {
 }
 
 /// Reads a line of `/proc/self/mountinfo`; `None` for what is no cgroup hierarchy.
-fn mount(line: &str) -> Option<Mount> {
+pub(crate) fn mount(line: &str) -> Option<Mount> {
     let (mount, super_block) = line.split_once(" - ")?;
     let mut super_block = super_block.split(' ');
     let unified = match super_block.next()? {

@@ -26,6 +26,8 @@ mod devices;
 mod error;
 mod file;
 mod freezer;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod host;
 mod limits;
 mod live;

@@ -11,6 +11,8 @@ mod context;
 pub mod error;
 mod facts;
 mod faults;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod host;
 mod host_exec;
 mod init;

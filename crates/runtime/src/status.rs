@@ -101,7 +101,7 @@ pub fn process(pid: i32) -> Result<Option<Process>> {
 const PF_EXITING: u32 = 4;
 
 /// The name of the program is in parentheses and may contain any character, so fields count from the last one.
-fn parse_stat(text: &str) -> Option<Process> {
+pub fn parse_stat(text: &str) -> Option<Process> {
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;

@@ -6,7 +6,7 @@ pub fn name(uid: u32) -> Option<String> {
     name_in(&String::from_utf8_lossy(&data), uid)
 }
 
-fn name_in(passwd: &str, uid: u32) -> Option<String> {
+pub fn name_in(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

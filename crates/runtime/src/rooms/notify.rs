@@ -201,7 +201,7 @@ impl Proxy {
 }
 
 /// Only that, of all that sd_notify(3) knows: other lines are claims that the caller would believe.
-fn says_ready(message: &[u8]) -> bool {
+pub fn says_ready(message: &[u8]) -> bool {
     message.split(|&b| b == b'\n').any(|line| line == b"READY=1")
 }
 

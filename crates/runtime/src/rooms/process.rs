@@ -144,7 +144,7 @@ fn home_of(uid: u32) -> Option<String> {
     home_in(&String::from_utf8_lossy(&data), uid)
 }
 
-fn home_in(passwd: &str, uid: u32) -> Option<String> {
+pub fn home_in(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.trim().split(':').skip(2);
         if fields.next()?.parse::<u32>().ok()? != uid {

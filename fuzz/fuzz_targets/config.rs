@@ -1,0 +1,4 @@
+//! config.json → plan → state.json.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| runtime::fuzz::config(data));
