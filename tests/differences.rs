@@ -181,17 +181,6 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        what: "`--systemd-cgroup`",
-        runc: "runc run failed: …systemd…",
-        tare: "tare run failed: --systemd-cgroup: the systemd cgroup driver is not supported yet",
-        why: "A later version brings the driver.",
-        probe: |lab, runtime| {
-            let c = lab.container_of(runtime, &["true"]);
-            let bundle = c.bundle.to_str().unwrap();
-            lab.call_of(runtime, &["--systemd-cgroup", "run", "-b", bundle, &c.id]).err.trim_end().to_owned()
-        },
-    },
-    Difference {
         what: "Streams of `run` without a terminal",
         runc: "pipe:…",
         tare: "/…",

@@ -1,4 +1,4 @@
-//! The rows of the table in `differences.rs` that are about what `events` and `ps` tell.
+//! The rows of the table in `differences.rs` that are about `events`.
 
 use std::fs;
 use std::process::Stdio;
@@ -7,7 +7,6 @@ use crate::differences::Difference;
 use crate::events::{Stream, little_memory};
 use crate::harness::settings::{controller, unified};
 use crate::harness::{Lab, Runtime, eventually};
-use crate::ps::with_a_thread_apart;
 
 pub const ROWS: &[Difference] = &[
     Difference {
@@ -52,16 +51,6 @@ pub const ROWS: &[Difference] = &[
             }
             assert_eq!(stream.types(), vec!["oom"; kills]);
             "not told".to_owned()
-        },
-    },
-    Difference {
-        what: "Processes in the list of `ps`, one of which has a thread in a cgroup of its own, on cgroup version 2",
-        runc: "2",
-        tare: "1",
-        why: "A thread is no process: nobody can send it a signal by that number.",
-        probe: |lab, runtime| match with_a_thread_apart(lab, runtime) {
-            Ok((_, listed)) if unified() => listed.len().to_string(),
-            _ => said(runtime, "2", "1"),
         },
     },
     Difference {

@@ -43,9 +43,11 @@ fn names_what_is_there(lab: &Lab) -> Outcome {
         assert!(namespaces.contains(&json!(kind)), "namespaces lack {kind}");
     }
     assert_eq!(linux["capabilities"].as_array().unwrap().len(), 41);
-    for name in ["v1", "v2", "rdma"] {
+    for name in ["v1", "v2", "systemd", "systemdUser", "rdma"] {
         assert_eq!(linux["cgroup"][name], true, "{name}");
     }
+    let unsafe_ones = features["potentiallyUnsafeConfigAnnotations"].as_array().unwrap();
+    assert!(unsafe_ones.contains(&json!("org.systemd.property.")), "{unsafe_ones:?}");
     Ok(())
 }
 

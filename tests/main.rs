@@ -65,6 +65,7 @@ mod state;
 mod streams;
 mod stress;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod update;
 mod update_refused;
@@ -125,6 +126,7 @@ fn main() -> std::process::ExitCode {
         streams::TESTS,
         stress::TESTS,
         sysctl::TESTS,
+        systemd::TESTS,
         terminal::TESTS,
         update::TESTS,
         update_refused::TESTS,

@@ -1,18 +1,12 @@
 //! `ps`: the processes of a container in the host's table.
 
-use std::fs;
-use std::path::Path;
-
-use crate::harness::{Container, Lab, Outcome, Runtime, Skip, eventually, helper, json, settings, tests};
+use crate::harness::{Lab, Outcome, eventually, json, tests};
 
 tests![
     json_is_the_list_of_pids,
     table_is_that_of_the_host,
     arguments_go_to_ps,
     counts_children,
-    finds_those_in_cgroups_of_the_containers_own,
-    counts_processes_and_not_threads,
-    is_the_same_while_paused,
     a_stopped_container_has_none,
     refuses_an_unknown_format,
     refuses_unknown,
@@ -63,104 +57,6 @@ fn counts_children(lab: &Lab) -> Outcome {
         let pids: Vec<u64> = serde_json::from_str(ps.ok()).unwrap();
         (pids.len() == 3 && pids.contains(&c.pid())).then_some(())
     });
-    Ok(())
-}
-
-/// What `ps` says, ascending.
-#[track_caller]
-fn pids(c: &Container) -> Vec<u64> {
-    let out = c.lab.call_of(&c.runtime, &["ps", "--format", "json", &c.id]);
-    let mut pids: Vec<u64> = serde_json::from_str(out.ok()).unwrap();
-    pids.sort_unstable();
-    pids
-}
-
-/// The children of a process.
-fn children(pid: u64) -> Vec<u64> {
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-}
-
-/// The container's directory in the hierarchy that is asked for its processes.
-fn directory(c: &Container) -> Result<std::path::PathBuf, Skip> {
-    let root = if settings::unified() { "/sys/fs/cgroup".into() } else { settings::controller("devices")? };
-    Ok(root.join("tare-test").join(&c.id))
-}
-
-fn move_to(dir: &Path, file: &str, pid: u64) {
-    fs::write(dir.join(file), pid.to_string()).unwrap_or_else(|e| panic!("{pid} to {}: {e}", dir.display()));
-}
-
-/// As a container does that is an init system: one in each of three levels.
-fn finds_those_in_cgroups_of_the_containers_own(lab: &Lab) -> Outcome {
-    let c = lab.container(&["sh", "-c", "sleep 100 & sleep 100 & wait"]);
-    c.up();
-    let first = c.pid();
-    let two = eventually("two children", || Some(children(first)).filter(|list| list.len() == 2));
-    let mut all = [&[first], &two[..]].concat();
-    all.sort_unstable();
-    let deep = directory(&c)?.join("init/deep.service");
-    fs::create_dir_all(&deep).unwrap();
-    for (dir, pid) in [(deep.clone(), first), (deep.clone(), two[0]), (deep.parent().unwrap().into(), two[1])]
-    {
-        move_to(&dir, "cgroup.procs", pid);
-        assert_eq!(pids(&c), all);
-    }
-    if settings::program("ps").is_ok() {
-        assert_eq!(lab.call(&["ps", &c.id]).ok().lines().count(), 4);
-    }
-    c.delete(&["--force"]).ok();
-    assert!(!deep.exists());
-    Ok(())
-}
-
-/// A container may put single threads of its processes into cgroups. They are no processes, neither for `ps` nor
-/// for signals.
-fn counts_processes_and_not_threads(lab: &Lab) -> Outcome {
-    if settings::unified() {
-        lab.not_runc("takes threads for processes")?;
-    }
-    let (c, listed) = with_a_thread_apart(lab, &lab.tare)?;
-    assert_eq!(listed, [c.pid()]);
-    c.stop().delete(&[]).ok();
-    Ok(())
-}
-
-/// A container of one process, of which a thread is in a cgroup of its own; and what `ps` lists.
-pub fn with_a_thread_apart<'l>(lab: &'l Lab, runtime: &Runtime) -> Result<(Container<'l>, Vec<u64>), Skip> {
-    let mut c = lab.container_of(runtime, &[helper::PROGRAM, "--threads", "3"]);
-    c.edit(helper::add);
-    c.up();
-    let first = c.pid();
-    let threads = eventually("three threads", || {
-        let tasks = fs::read_dir(format!("/proc/{first}/task")).ok()?.flatten();
-        let mut tasks: Vec<u64> = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect();
-        tasks.sort_unstable();
-        (tasks.len() == 3).then_some(tasks)
-    });
-    assert_eq!(pids(&c), [first]);
-    let sub = directory(&c)?.join("threads");
-    fs::create_dir(&sub).unwrap();
-    if settings::unified() {
-        fs::write(sub.join("cgroup.type"), "threaded").unwrap();
-        move_to(&sub, "cgroup.threads", threads[2]);
-    } else {
-        move_to(&sub, "tasks", threads[2]);
-    }
-    let listed = pids(&c);
-    Ok((c, listed))
-}
-
-fn is_the_same_while_paused(lab: &Lab) -> Outcome {
-    if !settings::unified() {
-        settings::controller("freezer")?;
-    }
-    let c = lab.container(&["sh", "-c", "sleep 100 & wait"]);
-    c.up();
-    let all = eventually("two processes", || Some(pids(&c)).filter(|all| all.len() == 2));
-    c.call("pause", &[]).ok();
-    assert_eq!(pids(&c), all);
-    c.call("resume", &[]).ok();
     Ok(())
 }
 

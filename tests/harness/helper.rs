@@ -45,14 +45,6 @@ pub fn asked() -> Option<ExitCode> {
         ("--hand-over", [message, count]) => {
             (0..count.parse().unwrap_or(0)).try_for_each(|_| to_notify_socket(message, 10))
         }
-        ("--threads", [count]) => {
-            for _ in 1..count.parse().unwrap_or(1) {
-                std::thread::spawn(std::thread::park);
-            }
-            loop {
-                std::thread::park();
-            }
-        }
         ("--flood", messages) => loop {
             for message in messages {
                 let _ = to_notify_socket(message, 0);

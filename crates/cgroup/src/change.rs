@@ -35,8 +35,9 @@ impl Live {
     /// it refused. Limits of memory come late, as a process that one of them kills does not come back, and what
     /// can't be taken back comes last.
     ///
-    /// `limits` are those of [`changes`](crate::changes): the device program stays as it is.
-    pub fn change(&self, limits: &Limits) -> Result<(), Error> {
+    /// `limits` are those of [`changes`](crate::changes): the device program stays as it is. When all is written there
+    /// may be somebody else to agree, which systemd is: without that everything is taken back, too.
+    pub fn change(&self, limits: &Limits, agree: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         if let (Some(check), Some(unified)) = (&limits.check_usage, self.v2()) {
             check_usage(check, unified)?;
         }
@@ -52,17 +53,17 @@ impl Live {
             group.push(step);
         }
         let mut done = Vec::new();
-        for group in &groups {
-            if let Err((write, errno)) = make(group, &mut done) {
-                // Before anything else is changed: it tells what is in use now.
-                let mut error = self.explain(write, errno);
-                for failure in take_back(&done) {
-                    error.text += &format!("; {failure}");
-                }
-                return Err(error);
+        let mut made = groups.iter().try_for_each(|group| {
+            // Explained before anything else is changed: it tells what is in use now.
+            make(group, &mut done).map_err(|(write, errno)| self.explain(write, errno))
+        });
+        made = made.and_then(|()| agree());
+        made.map_err(|mut error| {
+            for failure in take_back(&done) {
+                error.text += &format!("; {failure}");
             }
-        }
-        Ok(())
+            error
+        })
     }
 
     /// What there is to do for `write`, and what will take it back; `None` when nothing is to be done.

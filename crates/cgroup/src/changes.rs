@@ -82,7 +82,7 @@ pub fn changes(change: &Resources, asked: Asked, layout: Layout) -> Result<(Limi
         // In a new cgroup it is so.
         plan.write("memory.oom_control", 0, crate::memory::KILLER, Refusal::Error);
     }
-    let mut limits = plan.finish(None)?;
+    let mut limits = plan.finish()?;
     if limit == 0 {
         // It was only asked for to find the limit of swap alone.
         limits.writes.retain(|write| write.at != crate::memory::LIMIT);

@@ -38,6 +38,18 @@ impl Access {
     }
 }
 
+/// `rwm`
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (access, letter) in [(Access::READ, "r"), (Access::WRITE, "w"), (Access::MKNOD, "m")] {
+            if self.0 & access.0 != 0 {
+                f.write_str(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -84,12 +96,7 @@ impl fmt::Display for Exception {
             Some(number) => write!(f, "{number} ")?,
             None => f.write_str("* ")?,
         }
-        for (access, letter) in [(Access::READ, "r"), (Access::WRITE, "w"), (Access::MKNOD, "m")] {
-            if self.access.0 & access.0 != 0 {
-                f.write_str(letter)?;
-            }
-        }
-        Ok(())
+        self.access.fmt(f)
     }
 }
 

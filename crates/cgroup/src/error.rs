@@ -12,7 +12,13 @@ pub enum Kind {
     Unsupported,
     /// The cgroup is used by somebody else, or has not become empty.
     InUse,
-    /// A call to the kernel failed.
+    /// This host was not booted with systemd.
+    NoSystemd,
+    /// D-Bus can't be reached, or does not answer.
+    NoBus,
+    /// There is a unit of systemd with the container's name.
+    UnitExists,
+    /// A call to the kernel failed, or systemd did.
     System,
 }
 

@@ -14,6 +14,7 @@
 //! 4. [`changes`] plans other limits for a container that lives, and [`Live::change`] makes them.
 //!
 //! What the container uses is told by [`Cgroup::stats`], and that it has no memory left by [`Cgroup::watch_oom`].
+//! Where systemd makes the cgroup, [`systemd`] takes the place of the first two.
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -42,6 +43,7 @@ mod program;
 mod rdma;
 mod remove;
 mod stats;
+pub mod systemd;
 mod tree;
 mod undo;
 mod unified;

@@ -3,6 +3,8 @@ use std::borrow::Cow;
 
 use sys::bpf::Insn;
 
+use crate::devices::Filter;
+
 /// What a container's cgroup is to be set to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -10,6 +12,8 @@ pub struct Limits {
     pub writes: Vec<Write>,
     /// The device program of version 2; none where every device is allowed, and on version 1.
     pub program: Option<Vec<Insn>>,
+    /// The devices once more, for systemd.
+    pub(crate) filter: Option<Filter>,
     /// Whether memory limits at or below the current usage are refused (version 2).
     pub check_usage: Option<MemoryCheck>,
 }

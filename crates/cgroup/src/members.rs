@@ -135,34 +135,20 @@ fn collect(path: &str, pids: &mut BTreeSet<i32>) -> Result<(), Errno> {
         top => top?,
     };
     let visit = |dir: &OwnedFd| {
-        pids.extend(members(dir)?);
+        // Processes of other PID namespaces have the number 0.
+        pids.extend(members(dir)?.lines().filter_map(|line| line.parse().ok()).filter(|pid: &i32| *pid > 0));
         Ok(())
     };
     tree::walk(top, visit, |_, _| Ok(()))
 }
 
-/// The processes in one cgroup.
-fn members(dir: &OwnedFd) -> Result<Vec<i32>, Errno> {
+fn members(dir: &OwnedFd) -> Result<String, Errno> {
     match file::read(dir, "cgroup.procs") {
-        Err(Errno::NOENT | Errno::NODEV) => Ok(Vec::new()),
-        // A threaded cgroup has no list of processes, and a thread is none.
-        Err(Errno::OPNOTSUPP) => {
-            Ok(numbers(&file::read(dir, "cgroup.threads")?).filter_map(process_of).collect())
-        }
-        text => Ok(numbers(&text?).collect()),
+        Err(Errno::NOENT | Errno::NODEV) => Ok(String::new()),
+        // A threaded cgroup has no list of processes.
+        Err(Errno::OPNOTSUPP) => file::read(dir, "cgroup.threads"),
+        text => text,
     }
-}
-
-/// A list of processes or threads; those of other PID namespaces have the number 0.
-fn numbers(text: &str) -> impl Iterator<Item = i32> {
-    text.lines().filter_map(|line| line.parse().ok()).filter(|number: &i32| *number > 0)
-}
-
-/// The process of a thread, if that has not ended.
-fn process_of(thread: i32) -> Option<i32> {
-    // A thread has a directory there although it is not listed.
-    let status = file::read_absolute(&format!("/proc/{thread}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
 fn send(pid: i32, signal: i32) -> Result<(), Error> {

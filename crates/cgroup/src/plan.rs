@@ -23,15 +23,15 @@ pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Re
     let absent = Resources::default();
     let resources = resources.unwrap_or(&absent);
     let mut plan = Planner::new(layout);
-    let program = match devices::filter(&resources.devices, own) {
-        Ok(filter) => plan.devices(&filter),
+    let (program, filter) = match devices::filter(&resources.devices, own) {
+        Ok(filter) => (plan.devices(&filter), Some(filter)),
         Err(faults) => {
             plan.faults.extend(faults);
-            None
+            (None, None)
         }
     };
     plan.all_but_devices(resources);
-    plan.finish(program)
+    Ok(Limits { program, filter, ..plan.finish()? })
 }
 
 /// A plan in the making.
@@ -49,9 +49,10 @@ impl Planner {
         Planner { v2, writes: Vec::with_capacity(24), faults: Vec::new(), check_usage: None }
     }
 
-    pub(crate) fn finish(self, program: Option<Vec<Insn>>) -> Result<Limits, Vec<Fault>> {
+    /// The limits, but for devices.
+    pub(crate) fn finish(self) -> Result<Limits, Vec<Fault>> {
         let Planner { v2: _, writes, faults, check_usage } = self;
-        if faults.is_empty() { Ok(Limits { writes, program, check_usage }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Limits { writes, check_usage, ..Limits::default() }) } else { Err(faults) }
     }
 
     /// What a live container's limits can be changed by.

@@ -15,6 +15,8 @@ pub struct HostFacts {
     pub last_capability: u32,
     /// The cgroup hierarchies of the host.
     pub cgroups: cgroup::Host,
+    /// The systemd that is to make the container's cgroup, if one is.
+    pub systemd: Option<cgroup::systemd::Facts>,
     /// What it means when the caller may not make a cgroup.
     pub denied: cgroup::Denied,
     /// The network namespace of the caller, as device and inode.
@@ -28,14 +30,15 @@ impl HostFacts {
     }
 }
 
-/// Reads the facts of this host, for a caller who has said whether it has rights to cgroups.
-pub fn read(rootless: Rootless) -> Result<HostFacts> {
+/// Reads the facts of this host, for a caller who has said whether it has rights to cgroups, and who makes them.
+pub fn read(rootless: Rootless, systemd: Option<cgroup::systemd::Facts>) -> Result<HostFacts> {
     Ok(HostFacts {
         caller: caller(),
         in_user_namespace: crate::in_user_namespace(),
         ids: (sys::cred::effective_uid(), sys::cred::effective_gid()),
         last_capability: last_capability(),
         cgroups: cgroup::Host::detect().map_err(Error::from)?,
+        systemd,
         denied: rootless.denied(),
         network_namespace: sys::file::stat("/proc/self/ns/net").ok().map(|s| (s.st_dev, s.st_ino)),
     })

@@ -2,6 +2,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use cgroup::Live;
+use cgroup::systemd::Manager;
+
 use crate::clone::{self, Request};
 use crate::error::On;
 use crate::init::{self, Context};
@@ -10,7 +13,7 @@ use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::idmap::UserNamespaces;
 use crate::rooms::{
     cgroup as cgroup_room, idmap, mappings, mounts, namespaces, net_devices, notify, oom, pid_file, rlimits,
-    terminal, trees,
+    terminal, trees, unit,
 };
 use crate::spawn::{self, Caller};
 use crate::status;
@@ -66,9 +69,11 @@ impl Made {
     }
 }
 
-/// Makes the container. `state` is kept up to date, so that the caller can undo what a failure leaves.
+/// Makes the container. `state` is kept up to date, so that the caller can undo what a failure leaves. `systemd`
+/// makes the cgroup, if that is planned.
 pub fn make(
     plan: &Plan,
+    mut systemd: Option<Manager>,
     begin: Begin,
     handles: Handles<'_>,
     state: &mut State,
@@ -87,7 +92,7 @@ pub fn make(
         handles.pidfd_socket.map(sys::sock::connect).transpose().on(|| "--pidfd-socket".to_owned())?;
     let joins = namespaces::host_open(&plan.namespaces)?;
     let users = idmap::host_open(mounts::id_maps(&plan.mounts), joins.user()).map_err(init_failed)?;
-    let live = cgroup_room::host_create(&plan.cgroup).map_err(start_failed)?;
+    let live = make_cgroup(plan)?;
     let (sync, init_sync) = sys::sock::pair()?;
     oom::host_inherit(plan.oom, plan.caller)?;
     let spawn = spawn::spawn(&plan.namespaces, plan.caller);
@@ -98,19 +103,21 @@ pub fn make(
     let mut context = Context {
         plan,
         spawn,
-        cgroup: &live,
+        cgroup: live.as_ref(),
         joins: &joins,
         trees: trees::host_decide(plan)?,
         users: &users,
         sync: Some(init_sync),
         fifo,
     };
+    let systemd_fd = systemd.as_ref().map(AsFd::as_fd);
+    let parent_only: Vec<_> = [sync.as_fd(), lock.as_fd()].into_iter().chain(systemd_fd).collect();
     let request = Request {
         spawn,
         caller: plan.caller,
         joins: &joins,
-        cgroup: live.into_cgroup(),
-        parent_only: &[sync.as_fd(), lock.as_fd()],
+        cgroup: live.as_ref().and_then(Live::into_cgroup),
+        parent_only: &parent_only,
     };
     let child = clone::process(request, &mut context, init::main).map_err(start_failed)?;
     // Only init has its end of the socket now, so that its death is noticed.
@@ -119,6 +126,7 @@ pub fn make(
     let mut moved = None;
     let done =
         privilege(plan.oom, &plan.rlimits, plan.namespaces.user.is_private(), plan.caller, made.child.pid)
+            .and_then(|()| start_unit(plan, systemd.as_mut(), &made))
             .and_then(|()| talk(plan, &users, &mut made, console.as_ref(), &mut moved))
             .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
             .and_then(|()| sync::tell_init(&made.sync, begin.word()));
@@ -146,6 +154,23 @@ pub fn privilege(
         rlimits::host_allow(rlimits, pid).map_err(start_failed)?;
     }
     Ok(())
+}
+
+/// Makes the cgroup, unless systemd does: that makes one for a process that is there already.
+fn make_cgroup(plan: &Plan) -> Result<Option<Live>> {
+    match plan.cgroup.unit {
+        None => cgroup_room::host_create(&plan.cgroup).map(Some).map_err(start_failed),
+        Some(_) => Ok(None),
+    }
+}
+
+/// Has systemd make the cgroup, with init in it, which waits for that.
+fn start_unit(plan: &Plan, systemd: Option<&mut Manager>, made: &Made) -> Result<()> {
+    let (Some(unit), Some(systemd)) = (&plan.cgroup.unit, systemd) else { return Ok(()) };
+    unit::host_start(unit, &plan.cgroup.cgroup, systemd, made.child.pid)
+        .map_err(|error| start_failed(error.context("unable to apply cgroup configuration")))?;
+    cgroup_room::host_create(&plan.cgroup).map_err(start_failed)?;
+    sync::tell_init(&made.sync, ToInit::Placed)
 }
 
 /// Passes a terminal's master to the console socket, if there is one, or gives it back to be served.
@@ -263,6 +288,9 @@ pub fn destroy(state: &State, entry: Entry, lock: Lock) -> Result<()> {
     // an init that was never recorded may still be there.
     if !state.own_pid_namespace || state.init.is_none() {
         state.cgroup.kill(sys::signal::KILL)?;
+    }
+    if let Some(unit) = &state.unit {
+        unit::host_stop(unit);
     }
     state.cgroup.remove()?;
     entry.remove(lock)?;

@@ -26,8 +26,8 @@ use sys::clone::InChild;
 pub struct Context<'a> {
     /// Everything decided.
     pub plan: &'a Plan,
-    /// The container's cgroup.
-    pub cgroup: &'a ::cgroup::Live,
+    /// The container's cgroup, unless systemd makes it.
+    pub cgroup: Option<&'a ::cgroup::Live>,
     /// How it has come to be, and what is left to do of that.
     pub spawn: Spawn,
     /// Namespaces to join.
@@ -110,6 +110,18 @@ pub(crate) fn execute(prepared: &Prepared<'_>, args: &[CString]) -> Result<Infal
     Err(Error::new(Kind::Exec, format!("{text}{why}")))
 }
 
+/// Enters the cgroup, or waits until systemd has made it and put this process there, and takes all processors that it
+/// has; false when the runtime has gone away meanwhile.
+fn init_in_cgroup(context: &Context<'_>, sync: &OwnedFd) -> Result<bool> {
+    match context.cgroup {
+        Some(live) => cgroup::init_join(live)?,
+        None if hear(sync)? != Some(ToInit::Placed) => return Ok(false),
+        None => cgroup::init_join_late(&context.plan.cgroup)?,
+    }
+    affinity::init_reset();
+    Ok(true)
+}
+
 /// Joins and makes what the clone could not; false when the runtime has gone away meanwhile.
 fn init_in_namespaces(context: &Context<'_>, sync: &OwnedFd) -> Result<bool> {
     let Context { plan, spawn, joins, .. } = context;
@@ -159,9 +171,7 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     signals::init_hold()?;
     // Modes are the plan's business and not the caller's umask's.
     sys::cred::set_umask(0);
-    cgroup::init_join(context.cgroup)?;
-    affinity::init_reset();
-    if !init_in_namespaces(context, sync)? {
+    if !init_in_cgroup(context, sync)? || !init_in_namespaces(context, sync)? {
         return Ok(None);
     }
     time::init_apply(&plan.time)?;

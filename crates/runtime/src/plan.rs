@@ -13,7 +13,7 @@ use crate::rooms::mounts::Around;
 use crate::rooms::{
     affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
     net_devices, notify, oom, personality, privileges, process, rlimits, rootfs, sched, subids, sysctl,
-    terminal, time, uts,
+    terminal, time, unit, uts,
 };
 use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
@@ -122,7 +122,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
     let process = plan_process(process, facts.last_capability, &mut faults);
     let without = oci::Linux::default();
     let place = root.as_ref().map_or_else(PathBuf::new, |root| rootfs::place(&root.path, bundle));
-    let outside = Outside { mounts, user, root: &place };
+    let outside = Outside { mounts, user, root: &place, annotations };
     let linux = plan_linux(linux.as_ref().unwrap_or(&without), &outside, inputs, facts, &mut faults)?;
     let rootfs = rootfs::plan(
         root.as_ref(),
@@ -269,6 +269,7 @@ struct Outside<'a> {
     user: &'a oci::User,
     /// Where the root file system is on the host.
     root: &'a Path,
+    annotations: &'a BTreeMap<String, String>,
 }
 
 fn plan_linux(
@@ -278,7 +279,7 @@ fn plan_linux(
     facts: &HostFacts,
     faults: &mut Faults,
 ) -> Result<LinuxPlan> {
-    let Outside { mounts, user, root } = *outside;
+    let Outside { mounts, user, root, annotations: _ } = *outside;
     let oci::Linux {
         uid_mappings,
         gid_mappings,
@@ -312,9 +313,8 @@ fn plan_linux(
     let mappings =
         mappings::plan(uid_mappings, gid_mappings, &namespaces.user, asker, subids::host_read, faults);
     mappings::check_user(user, uid_mappings, gid_mappings, &namespaces.user, faults);
-    let place = cgroup::Place { path: cgroups_path, id: inputs.id, denied: facts.denied };
-    let permitted = ::cgroup::permitted;
-    let cgroup = cgroup::plan(&facts.cgroups, place, resources.as_ref(), devices, permitted, faults)?;
+    let cgroup =
+        plan_cgroup(cgroups_path, resources.as_ref(), devices, outside.annotations, inputs, facts, faults)?;
     if cgroup.cgroup.directories.is_empty() && namespaces.pid != namespaces::Namespace::New {
         log::warn!(
             "the container has neither a cgroup nor a PID namespace of its own: \
@@ -342,4 +342,26 @@ fn plan_linux(
         mounts,
         cgroup,
     })
+}
+
+/// What comes of `linux.cgroupsPath` and `linux.resources`.
+fn plan_cgroup(
+    path: &str,
+    resources: Option<&oci::Resources>,
+    devices: &[oci::Device],
+    annotations: &BTreeMap<String, String>,
+    inputs: &Inputs<'_>,
+    facts: &HostFacts,
+    faults: &mut Faults,
+) -> Result<cgroup::Plan> {
+    let Inputs { id, program, .. } = *inputs;
+    let wanted = facts.systemd.as_ref().map(|facts| unit::Wanted { facts, program, annotations });
+    let placed = wanted.map(|wanted| unit::place(&facts.cgroups, wanted, path, id)).transpose()?;
+    let (unit, systemd) = placed.unzip();
+    let place = cgroup::Place { path, id, denied: facts.denied, systemd };
+    let mut cgroup = cgroup::plan(&facts.cgroups, place, resources, devices, ::cgroup::permitted, faults)?;
+    let plan =
+        |(unit, wanted)| unit::plan(unit, id, wanted, &mut cgroup.limits, facts.cgroups.layout(), faults);
+    cgroup.unit = unit.zip(wanted).map(plan);
+    Ok(cgroup)
 }

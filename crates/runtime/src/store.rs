@@ -51,6 +51,8 @@ pub struct State {
     pub cgroup: cgroup::Cgroup,
     /// Which limits it was asked to have, by its config and by `update`.
     pub asked: cgroup::Asked,
+    /// Its unit, where systemd has made that.
+    pub unit: Option<cgroup::systemd::Unit>,
     /// Whether its processes may be outside of it, as its maker may have no right to move them.
     pub rootless_cgroups: bool,
     /// Hooks that later commands run.
@@ -118,6 +120,7 @@ impl State {
             },
             cgroup: plan.cgroup.cgroup.clone(),
             asked: plan.cgroup.asked,
+            unit: plan.cgroup.unit.as_ref().map(|plan| plan.unit.clone()),
             rootless_cgroups: plan.cgroup.denied == cgroup::Denied::Ignored,
             hooks: plan.hooks.later(),
         }

@@ -30,6 +30,8 @@ pub enum FromInit {
 /// From the runtime to init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToInit {
+    /// It is in its cgroup, which systemd has made.
+    Placed,
     /// The id maps are written.
     Mapped,
     /// The network devices are there.
@@ -103,6 +105,7 @@ pub fn tell_init(socket: &OwnedFd, message: ToInit) -> Result<()> {
         ToInit::Start => 3,
         ToInit::Mapped => 4,
         ToInit::DevicesMoved => 5,
+        ToInit::Placed => 7,
     };
     Ok(sys::sock::send(socket.as_fd(), &[tag], None)?)
 }
@@ -118,6 +121,7 @@ pub fn hear_runtime(socket: &OwnedFd) -> Result<Option<ToInit>> {
         (_, [3]) => Ok(Some(ToInit::Start)),
         (_, [4]) => Ok(Some(ToInit::Mapped)),
         (_, [5]) => Ok(Some(ToInit::DevicesMoved)),
+        (_, [7]) => Ok(Some(ToInit::Placed)),
         (_, [tag]) => Err(unknown("the runtime", tag)),
     }
 }
@@ -177,9 +181,14 @@ mod tests {
         tell_runtime(&init, &FromInit::Failed(error.clone())).expect("sent");
         let Ok(Some(FromInit::Failed(got))) = hear_init(&host) else { panic!("not an error") };
         assert_eq!((got.kind, got.text, got.hints), (error.kind, error.text, error.hints));
-        for message in
-            [ToInit::Mapped, ToInit::DevicesMoved, ToInit::HooksDone, ToInit::WaitForStart, ToInit::Start]
-        {
+        for message in [
+            ToInit::Placed,
+            ToInit::Mapped,
+            ToInit::DevicesMoved,
+            ToInit::HooksDone,
+            ToInit::WaitForStart,
+            ToInit::Start,
+        ] {
             tell_init(&host, message).expect("sent");
             assert_eq!(hear_runtime(&init).expect("received"), Some(message));
         }

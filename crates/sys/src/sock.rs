@@ -34,17 +34,45 @@ pub fn connect(path: &Path) -> Result<OwnedFd> {
 /// A datagram socket that is connected to the one called `name`: a path on the host, or, after an `@`, a name
 /// in the abstract namespace. A message that the other end does not take for `patience` fails with `EAGAIN`.
 pub fn connect_datagram(name: &OsStr, patience: Duration) -> Result<OwnedFd> {
+    connect_named(SocketType::DGRAM, name, patience)
+}
+
+/// The same with a stream socket; for `patience` it also waits for the other end to take the connection.
+pub fn connect_stream(name: &OsStr, patience: Duration) -> Result<OwnedFd> {
+    connect_named(SocketType::STREAM, name, patience)
+}
+
+fn connect_named(kind: SocketType, name: &OsStr, patience: Duration) -> Result<OwnedFd> {
     let shown = || show(Path::new(name));
     let address = match name.as_bytes() {
         [b'@', rest @ ..] => SocketAddrUnix::new_abstract_name(rest),
         _ => SocketAddrUnix::new(name),
     };
     let address = address.named("connect", shown)?;
-    let socket = datagram(SocketFlags::CLOEXEC)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).call("socket")?;
     rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, Some(patience))
         .call("setsockopt SO_SNDTIMEO")?;
     retry(|| rustix::net::connect(&socket, &address)).named("connect", shown)?;
     Ok(socket)
+}
+
+/// Sends all of `data` over a stream socket.
+pub fn write_stream(socket: BorrowedFd<'_>, mut data: &[u8]) -> Result<()> {
+    while !data.is_empty() {
+        let sent = retry(|| rustix::net::send(socket, data, SendFlags::NOSIGNAL)).call("send")?;
+        data = data.get(sent..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Reads what has come over a stream socket: its length in `buffer`, 0 when the other end is gone. Waits for
+/// `patience`, which is not zero, and then fails with `EAGAIN`.
+pub fn read_stream(socket: BorrowedFd<'_>, buffer: &mut [u8], patience: Duration) -> Result<usize> {
+    rustix::net::sockopt::set_socket_timeout(socket, rustix::net::sockopt::Timeout::Recv, Some(patience))
+        .call("setsockopt SO_RCVTIMEO")?;
+    let (length, _) = retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())).call("recv")?;
+    Ok(length)
 }
 
 /// A datagram socket with the name `name` in the directory `dir`; reading from it does not block.

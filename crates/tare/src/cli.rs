@@ -162,7 +162,7 @@ pub struct Globals {
     /// Keep the state of containers in DIR, not in /run/tare or $XDG_RUNTIME_DIR/tare
     #[arg(long, value_name = "DIR")]
     pub root: Option<OsString>,
-    /// Have systemd make the cgroups (not supported yet)
+    /// Have systemd make the cgroup: a scope, named by a cgroupsPath of slice:prefix:name
     #[arg(long)]
     pub systemd_cgroup: bool,
     /// Do without cgroups that the caller may not change: true, false or auto

@@ -1,22 +1,26 @@
 //! `create`: a container whose program waits for `start`.
 use std::path::{Path, PathBuf};
 
+use cgroup::systemd::Manager;
+
 use super::CreateOptions;
 use crate::host::{self, Begin, Handles, Made};
 use crate::plan::{self, Inputs, Plan};
-use crate::rooms::{fds, notify};
+use crate::rooms::{fds, notify, unit};
 use crate::store::{self, Entry, Lock, State};
 use crate::{Context, Result, bundle, facts};
 
 /// `create`.
 pub fn create(ctx: &Context, id: &str, options: &CreateOptions) -> Result<()> {
-    let prepared = prepare(ctx, id, options, true)?;
-    make(ctx, &prepared, Begin::Later).map(drop)
+    let mut prepared = prepare(ctx, id, options, true)?;
+    make(ctx, &mut prepared, Begin::Later).map(drop)
 }
 
 /// Everything that can be known before anything is made.
 pub(super) struct Prepared {
     pub plan: Plan,
+    /// The systemd that makes the cgroup, if one does.
+    systemd: Option<Manager>,
     pid_file: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
 }
@@ -34,8 +38,10 @@ pub(super) fn prepare(ctx: &Context, id: &str, options: &CreateOptions, detach: 
     let listen = fds::listen(|name| std::env::var_os(name), sys::process::id());
     add_what_the_caller_has(&mut config, &store::notify_path(&ctx.root, id), &notify, &listen);
     let inputs = Inputs { id, bundle: &path, options, detach, program: ctx.program, notify, listen };
-    let plan = plan::plan(&config, &inputs, &facts::read(ctx.rootless)?)?;
-    Ok(Prepared { plan, pid_file, pidfd_socket: options.pidfd_socket.clone() })
+    let systemd = ctx.systemd_cgroup.then(|| unit::host_connect(ctx.rootless)).transpose()?;
+    let (systemd, of_systemd) = systemd.unzip();
+    let plan = plan::plan(&config, &inputs, &facts::read(ctx.rootless, of_systemd)?)?;
+    Ok(Prepared { plan, systemd, pid_file, pidfd_socket: options.pidfd_socket.clone() })
 }
 
 /// The environment of the caller is asked for two things, which come after those of the config.
@@ -63,8 +69,8 @@ pub(super) struct Container {
 }
 
 /// Makes the container, or removes what there is of it.
-pub(super) fn make(ctx: &Context, prepared: &Prepared, begin: Begin) -> Result<Container> {
-    let Prepared { plan, pid_file, pidfd_socket } = prepared;
+pub(super) fn make(ctx: &Context, prepared: &mut Prepared, begin: Begin) -> Result<Container> {
+    let Prepared { plan, systemd, pid_file, pidfd_socket } = prepared;
     let handles = Handles { pid_file: pid_file.as_deref(), pidfd_socket: pidfd_socket.as_deref() };
     let (entry, lock) = store::create(&ctx.root, &plan.id)?;
     // Before the state names it: undoing this container must not end those of another.
@@ -74,7 +80,7 @@ pub(super) fn make(ctx: &Context, prepared: &Prepared, begin: Begin) -> Result<C
     }
     let created = crate::time::rfc3339_nanos(std::time::SystemTime::now());
     let mut state = State::new(plan, created);
-    match host::make(plan, begin, handles, &mut state, &entry, &lock) {
+    match host::make(plan, systemd.take(), begin, handles, &mut state, &entry, &lock) {
         Ok(made) => Ok(Container { made, state, entry, lock }),
         Err(error) => {
             undo(&state, entry, lock);

@@ -16,8 +16,7 @@ const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time
 
 /// What this build can do.
 ///
-/// A part that is missing says so with `false`: left out, it would count as not known. No annotation
-/// of a config changes what is done with it, so none is listed as unsafe.
+/// A part that is missing says so with `false`: left out, it would count as not known.
 pub fn features() -> Features {
     Features {
         oci_version_min: OLDEST.to_owned(),
@@ -25,6 +24,8 @@ pub fn features() -> Features {
         hooks: strings(HOOKS),
         mount_options: mount_options::known(),
         linux: Some(linux()),
+        // With --systemd-cgroup these are properties of a unit, which can have it stop others or run programs.
+        potentially_unsafe_config_annotations: vec!["org.systemd.property.".to_owned()],
         ..Features::default()
     }
 }
@@ -38,7 +39,7 @@ fn linux() -> Linux {
     Linux {
         namespaces: strings(NAMESPACES),
         capabilities: privileges::CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect(),
-        cgroup: Some(Cgroup { v1: yes, v2: yes, systemd: no, systemd_user: no, rdma: yes }),
+        cgroup: Some(Cgroup { v1: yes, v2: yes, systemd: yes, systemd_user: yes, rdma: yes }),
         seccomp: Some(Seccomp { enabled: no, ..Seccomp::default() }),
         apparmor: Some(Apparmor { enabled: no }),
         selinux: Some(Selinux { enabled: no }),
@@ -72,14 +73,7 @@ mod tests {
     #[test]
     fn says_no_rather_than_nothing() {
         let printed = serde_json::to_value(features()).unwrap();
-        for path in [
-            "cgroup/systemd",
-            "cgroup/systemdUser",
-            "seccomp/enabled",
-            "apparmor/enabled",
-            "selinux/enabled",
-            "intelRdt/enabled",
-        ] {
+        for path in ["seccomp/enabled", "apparmor/enabled", "selinux/enabled", "intelRdt/enabled"] {
             assert_eq!(printed.pointer(&format!("/linux/{path}")), Some(&false.into()), "{path}");
         }
     }

@@ -15,7 +15,7 @@ pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
     let RunOptions { create, detach, keep, no_subreaper } = options;
     let mut prepared = prepare(ctx, id, create, *detach)?;
     if *detach {
-        let container = make(ctx, &prepared, Begin::AtOnce)?;
+        let container = make(ctx, &mut prepared, Begin::AtOnce)?;
         let Container { made, lock, .. } = begun(&prepared.plan, container)?;
         drop(lock);
         if let Some(sockets) = made.notify {
@@ -32,7 +32,7 @@ pub fn run(ctx: &Context, id: &str, options: &RunOptions) -> Result<i32> {
     if !no_subreaper {
         sys::cred::set_child_subreaper(true)?;
     }
-    let container = make(ctx, &prepared, Begin::AtOnce)?;
+    let container = make(ctx, &mut prepared, Begin::AtOnce)?;
     let Container { mut made, state, entry, lock } = begun(&prepared.plan, container)?;
     // While it runs, others may change it.
     drop(lock);

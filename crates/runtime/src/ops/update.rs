@@ -1,6 +1,6 @@
 //! `update`: other limits for a container that lives.
 use super::kill::not_running;
-use crate::rooms::cgroup as cgroup_room;
+use crate::rooms::{cgroup as cgroup_room, unit};
 use crate::status::{self, Status};
 use crate::store::{self, Purpose};
 use crate::{Context, Error, Kind, Result};
@@ -37,16 +37,23 @@ pub fn update(ctx: &Context, id: &str, options: &UpdateOptions) -> Result<()> {
         Status::Creating | Status::Stopped => return Err(not_running()),
     }
     warn(resources, &state.asked);
-    let (limits, after) = cgroup_room::plan_change(&state.cgroup, state.denied(), state.asked, resources)?;
+    let (mut limits, after) =
+        cgroup_room::plan_change(&state.cgroup, state.denied(), state.asked, resources)?;
     if limits.writes.is_empty() {
         return Ok(());
     }
+    let layout = state.cgroup.layout;
+    let change = state.unit.as_ref().map(|unit| unit::host_plan_change(unit, &mut limits, layout));
+    let change = change.transpose()?;
     let before = std::mem::replace(&mut state.asked, after);
     // Before the change: if it can't be written down, it is not made.
     if after != before {
         entry.save(&state, &lock)?;
     }
-    let changed = state.cgroup.open().and_then(|live| live.change(&limits));
+    let changed = state
+        .cgroup
+        .open()
+        .and_then(|live| live.change(&limits, || change.map_or(Ok(()), unit::Change::host_make)));
     if changed.is_err() && after != before {
         state.asked = before;
         // The failure of the change is what counts.

@@ -22,13 +22,16 @@ pub struct Plan {
     pub denied: Denied,
     /// Whether the config names the place, so that nobody has looked yet whether the caller may use it.
     named: bool,
-    limits: cgroup::Limits,
+    /// What is written.
+    pub limits: cgroup::Limits,
+    /// The unit, where systemd makes the cgroup.
+    pub unit: Option<crate::rooms::unit::Plan>,
     /// What `update` has to know of the limits.
     pub asked: cgroup::Asked,
 }
 
 /// What decides on the directories.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Place<'a> {
     /// `linux.cgroupsPath`; may be empty.
     pub path: &'a str,
@@ -36,21 +39,21 @@ pub struct Place<'a> {
     pub id: &'a str,
     /// What it means when the caller may not make them.
     pub denied: Denied,
+    /// Where systemd makes them, if that is to.
+    pub systemd: Option<Cgroup>,
 }
 
 /// Decides place and limits. As in runc a caller without rights goes without a cgroup, but not when it was
 /// asked for, by its path or by a limit. `permitted` tells which directories such a caller may make.
 pub fn plan(
     host: &cgroup::Host,
-    Place { path, id, denied }: Place<'_>,
+    Place { path, id, denied, systemd }: Place<'_>,
     resources: Option<&oci::Resources>,
     devices: &[oci::Device],
     permitted: impl Fn(&Cgroup, &cgroup::Host) -> cgroup::Permitted,
     faults: &mut Faults,
 ) -> Result<Plan> {
     let path = Some(path).filter(|path| !path.is_empty());
-    let strict = path.is_some() || denied == Denied::Error;
-    let cgroup = cgroup::place(host, path, id, if strict { Denied::Error } else { denied })?;
     let limits = cgroup::plan(resources, devices, host.layout()).unwrap_or_else(|found| {
         for cgroup::Fault { at, text } in found {
             faults.add(at, text);
@@ -58,15 +61,20 @@ pub fn plan(
         cgroup::Limits::default()
     });
     let asked = cgroup::Asked::of(resources);
+    if let Some(cgroup) = systemd {
+        return Ok(Plan { cgroup, denied, named: false, limits, unit: None, asked });
+    }
+    let strict = path.is_some() || denied == Denied::Error;
+    let cgroup = cgroup::place(host, path, id, if strict { Denied::Error } else { denied })?;
     if strict {
-        return Ok(Plan { cgroup, denied, named: path.is_some(), limits, asked });
+        return Ok(Plan { cgroup, denied, named: path.is_some(), limits, unit: None, asked });
     }
     let permitted = permitted(&cgroup, host);
     for cgroup::Fault { at, text } in permitted.faults(&limits) {
         faults.add(at, text);
         faults.hint(DELEGATE);
     }
-    Ok(Plan { cgroup: permitted.cgroup, denied, named: false, limits, asked })
+    Ok(Plan { cgroup: permitted.cgroup, denied, named: false, limits, unit: None, asked })
 }
 
 /// What a mount of type `cgroup` shows: of version 1 the container's directory in each hierarchy; of
@@ -125,6 +133,14 @@ pub fn init_join(live: &cgroup::Live) -> Result<()> {
     Ok(live.join()?)
 }
 
+/// Moves the caller into those hierarchies in which systemd has not put it.
+pub fn init_join_late(plan: &Plan) -> Result<()> {
+    match plan.cgroup.layout {
+        cgroup::Layout::V2 => Ok(()),
+        cgroup::Layout::V1 | cgroup::Layout::Hybrid => Ok(plan.cgroup.open()?.join()?),
+    }
+}
+
 /// Makes the cgroup.
 fn create(plan: &Plan) -> Result<cgroup::Live> {
     if plan.denied == Denied::Ignored && plan.named {
@@ -140,7 +156,7 @@ fn create(plan: &Plan) -> Result<cgroup::Live> {
     })
 }
 
-/// Makes the cgroup and sets the limits, before any process is in it.
+/// Makes the cgroup and sets the limits. What systemd has made of it is there already.
 pub fn host_create(plan: &Plan) -> Result<cgroup::Live> {
     let live = create(plan).on(|| "unable to apply cgroup configuration".to_owned())?;
     live.apply(&plan.limits, plan.denied)?;

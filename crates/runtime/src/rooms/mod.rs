@@ -37,4 +37,5 @@ pub mod sysctl;
 pub mod terminal;
 pub mod time;
 pub mod trees;
+pub mod unit;
 pub mod uts;

@@ -2,7 +2,7 @@
 use clap::Args;
 use runtime::{Context, Result, ops};
 
-use super::{Container, Making, refuse_systemd};
+use super::{Container, Making};
 use crate::cli::Act;
 
 /// Make a container; its program waits for `start`
@@ -16,8 +16,7 @@ pub struct Create {
 
 impl Act for Create {
     fn act(self, ctx: &Context) -> Result<i32> {
-        refuse_systemd(ctx)
-            .and_then(|()| ops::create(ctx, &self.container.id, &self.making.options()))
+        ops::create(ctx, &self.container.id, &self.making.options())
             .map_err(|error| error.context(format_args!("{} create failed", ctx.program)))?;
         Ok(0)
     }

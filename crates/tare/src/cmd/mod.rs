@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use runtime::Result;
 use runtime::ops::CreateOptions;
-use runtime::{Context, Error, Kind, Result};
 
 pub mod create;
 pub mod delete;
@@ -86,15 +86,4 @@ fn lossy() -> impl TypedValueParser<Value = String> {
 /// A number of file descriptors.
 fn number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "not a number of file descriptors")
-}
-
-/// The caller's wish for systemd's cgroups can't be met, and must not be ignored.
-fn refuse_systemd(ctx: &Context) -> Result<()> {
-    match ctx.systemd_cgroup {
-        true => Err(Error::new(
-            Kind::Unsupported,
-            "--systemd-cgroup: the systemd cgroup driver is not supported yet",
-        )),
-        false => Ok(()),
-    }
 }

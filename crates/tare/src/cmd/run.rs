@@ -3,7 +3,7 @@ use clap::Args;
 use runtime::ops::{self, RunOptions};
 use runtime::{Context, Result};
 
-use super::{Container, Making, refuse_systemd};
+use super::{Container, Making};
 use crate::cli::Act;
 
 /// Make a container, start it and wait for its end
@@ -28,8 +28,7 @@ impl Act for Run {
     fn act(self, ctx: &Context) -> Result<i32> {
         let Run { container, making, detach, keep, no_subreaper } = self;
         let options = RunOptions { create: making.options(), detach, keep, no_subreaper };
-        refuse_systemd(ctx)
-            .and_then(|()| ops::run(ctx, &container.id, &options))
+        ops::run(ctx, &container.id, &options)
             .map_err(|error| error.context(format_args!("{} run failed", ctx.program)))
     }
 }
