@@ -4,6 +4,7 @@
 
 mod conformance;
 mod pages;
+mod syscalls;
 mod tidy;
 
 use std::path::Path;
@@ -15,10 +16,13 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["tidy"] => return tidy::run(),
         ["conformance"] => conformance::write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
+        ["syscalls", dir] => {
+            syscalls::write(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), Path::new(dir))
+        }
         ["man", dir] => pages::man(Path::new(dir)),
         ["completions", dir] => pages::completions(Path::new(dir)),
         _ => {
-            eprintln!("usage: cargo xtask tidy | conformance | man DIR | completions DIR");
+            eprintln!("usage: cargo xtask tidy | conformance | syscalls DIR | man DIR | completions DIR");
             return ExitCode::FAILURE;
         }
     };

@@ -28,12 +28,13 @@ const FOREIGN: [&str; 5] = [
 ];
 
 /// What each crate of the program may depend on within the tree: dependencies point down only.
-const LAYERS: [(&str, &[&str]); 5] = [
+const LAYERS: [(&str, &[&str]); 6] = [
     ("oci", &[]),
     ("sys", &[]),
     ("cgroup", &["oci", "sys"]),
-    ("runtime", &["oci", "sys", "cgroup"]),
-    ("tare", &["oci", "sys", "cgroup", "runtime"]),
+    ("seccomp", &["oci", "sys"]),
+    ("runtime", &["oci", "sys", "cgroup", "seccomp"]),
+    ("tare", &["oci", "sys", "cgroup", "seccomp", "runtime"]),
 ];
 
 /// One broken rule: where, and what is wrong.

@@ -10,8 +10,8 @@ object! {
         pub default_errno_ret: Option<u64> => "defaultErrnoRet" omitempty,
         /// Architectures besides the native one, like `SCMP_ARCH_X86`.
         pub architectures: Vec<String> => "architectures" omitempty,
-        /// Flags for `seccomp(2)`, like `SECCOMP_FILTER_FLAG_LOG`.
-        pub flags: Vec<String> => "flags" omitempty,
+        /// Flags for `seccomp(2)`, like `SECCOMP_FILTER_FLAG_LOG`. None at all is not the same as no list.
+        pub flags: Option<Vec<String>> => "flags" omitempty,
         /// The socket that gets the descriptor of `SCMP_ACT_NOTIFY`.
         pub listener_path: String => "listenerPath" omitempty,
         /// Free data for who listens there.

@@ -19,6 +19,7 @@ pub mod ns;
 pub mod process;
 pub mod root;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod sock;
 pub mod start;
