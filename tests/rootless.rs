@@ -378,6 +378,16 @@ fn a_cgroup_that_is_delegated(lab: &Lab) -> Outcome {
     // Where its limit is reached there is no way around it.
     let out = alice.call(&["exec", &id, "sh", "-c", "sleep 1 & sleep 1 & sleep 1 & wait"]);
     assert!(out.code != 0, "{out:?}");
+    // Their limits are theirs to change.
+    alice.call(&["update", "--pids-limit", "9", "--memory", "32M", &id]).ok();
+    assert_eq!(value(&delegated.0, &mine, "pids.max").as_deref(), Some("9"));
+    assert_eq!(value(&delegated.0, &mine, memory).as_deref(), Some("33554432"));
+    if unified() || controller("freezer").is_ok() {
+        alice.call(&["pause", &id]).ok();
+        assert_eq!(alice.state(&id)["status"], "paused");
+        alice.call(&["resume", &id]).ok();
+        assert_eq!(alice.state(&id)["status"], "running");
+    }
     alice.call(&["delete", "--force", &id]).ok();
     assert_eq!(value(&delegated.0, &mine, "cgroup.procs"), None);
     Ok(())
