@@ -69,13 +69,11 @@ impl Drop for Others {
 fn one_with_processes_is_refused(lab: &Lab) -> Outcome {
     lab.newer_than_runc(1, 2)?;
     let others = Others::new(lab, "used").with_a_process(lab);
-    for path in [format!("/{}", others.name), others.name.clone()] {
-        let mut c = lab.container(&["true"]);
-        c.edit(|v| v["linux"]["cgroupsPath"] = json!(path));
-        for command in ["run", "create"] {
-            let text = format!("RT {command} failed: container's cgroup is not empty: 1 process(es) found");
-            c.with_bundle(command, &[]).fails(1, &text);
-        }
+    let mut c = lab.container(&["true"]);
+    c.edit(|v| v["linux"]["cgroupsPath"] = json!(format!("/{}", others.name)));
+    for command in ["run", "create"] {
+        let text = format!("RT {command} failed: container's cgroup is not empty: 1 process(es) found");
+        c.with_bundle(command, &[]).fails(1, &text);
     }
     let pid = u64::from(others.process.as_ref().unwrap().id());
     assert!(cgroup_paths(pid).iter().all(|path| *path == format!("/{}", others.name)), "it is left alone");
