@@ -175,6 +175,13 @@ fn realtime_of_version_1(lab: &Lab) -> Outcome {
     }
     let mut c = lab.container(&["sleep", "100"]);
     // Only a group whose parent has some can have any.
+    c.edit(|v| v["linux"]["resources"]["cpu"] = json!({"realtimeRuntime": 1000}));
+    if lab.not_runc("says less").is_ok() {
+        c.run(&[]).fails_with(
+            "cpu.rt_runtime_us: invalid argument: all cgroups in its parent can have 0 together \
+             (linux.resources.cpu.realtimeRuntime)",
+        );
+    }
     let name = format!("{}-rt", lab.name);
     c.edit(|v| {
         v["linux"]["cgroupsPath"] = json!(format!("/{name}"));

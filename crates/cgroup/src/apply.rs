@@ -93,6 +93,15 @@ impl Live {
         if errno == Errno::NOENT {
             return Error { text: format!("{}: this kernel has no such limit", error.text), ..error }.at(at);
         }
+        if errno == Errno::INVAL
+            && file == "cpu.rt_runtime_us"
+            && let Ok(above) = file::read(&opened.fd, "../cpu.rt_runtime_us")
+        {
+            // Docker, for one, gives the parents theirs before it calls a runtime.
+            let above = above.trim_end();
+            let text = format!("{}: all cgroups in its parent can have {above} together", error.text);
+            return Error { text, ..error }.at(at);
+        }
         error.at(at)
     }
 }
