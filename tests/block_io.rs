@@ -48,7 +48,7 @@ impl Disk {
     }
 
     /// Puts the device under the scheduler bfq, if the kernel has it.
-    fn schedule_by_bfq(&mut self) -> bool {
+    pub fn schedule_by_bfq(&mut self) -> bool {
         let file = self.sysfs("queue/scheduler");
         let list = fs::read_to_string(&file).unwrap();
         let before = list.split_whitespace().find_map(|name| name.strip_prefix('[')?.strip_suffix(']'));
@@ -59,6 +59,11 @@ impl Disk {
     /// A limit for this device.
     pub fn rate(&self, rate: u64) -> Value {
         json!([{"major": self.major, "minor": self.minor, "rate": rate}])
+    }
+
+    /// A weight for this device.
+    pub fn weight(&self, weight: u16) -> Value {
+        json!([{"major": self.major, "minor": self.minor, "weight": weight}])
     }
 
     /// Lets a container use it as `/dev/disk`.
@@ -195,8 +200,7 @@ fn weights(lab: &Lab) -> Outcome {
             "only checked without a device: the loop device cannot have the scheduler bfq".into(),
         ));
     }
-    let device = json!([{"major": disk.major, "minor": disk.minor, "weight": 500}]);
-    let c = container(lab, "true", &disk, &json!({"weightDevice": device}));
+    let c = container(lab, "true", &disk, &json!({"weightDevice": disk.weight(500)}));
     c.create(&[]).ok();
     let file = if unified() { "io.bfq.weight" } else { "blkio.bfq.weight_device" };
     let text = c.cgroup(of, file)?;

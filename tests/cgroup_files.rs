@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use crate::block_io::Disk;
 use crate::harness::bundle::without_mount;
-use crate::harness::settings::{controller, unified};
+use crate::harness::settings::{cgroup_roots, controller, unified};
 use crate::harness::{Lab, Outcome, Runtime, Skip, Value, json, tests};
 
 tests![values_are_those_of_runc];
@@ -16,9 +17,8 @@ tests![values_are_those_of_runc];
 /// not have, and a version of runc.
 type Setting = (&'static str, &'static str, &'static str, (u32, u32), Value);
 
-fn settings() -> Vec<Setting> {
-    let (major, minor) = a_disk();
-    let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+fn settings(disk: &Disk) -> Vec<Setting> {
+    let rate = |rate| disk.rate(rate);
     vec![
         ("nothing", "", "", (1, 1), json!({})),
         (
@@ -63,6 +63,13 @@ fn settings() -> Vec<Setting> {
         ("cpu", "cpu", "cpu", (1, 3), json!({"cpu": {"shares": 512, "quota": 40_000, "period": 80_000}})),
         ("burst", "cpu", "cpu", (1, 2), json!({"cpu": {"quota": 40_000, "period": 80_000, "burst": 20_000}})),
         ("no quota", "cpu", "cpu", (1, 1), json!({"cpu": {"quota": -1, "period": 50_000}})),
+        (
+            "realtime",
+            "cpu",
+            "-",
+            (1, 1),
+            json!({"cpu": {"realtimeRuntime": 1000, "realtimePeriod": 500_000}}),
+        ),
         ("idle", "cpu", "cpu", (1, 2), json!({"cpu": {"idle": 1}})),
         ("cpuset", "cpuset", "cpuset", (1, 1), json!({"cpu": {"cpus": "0", "mems": "0"}})),
         ("pids", "pids", "pids", (1, 1), json!({"pids": {"limit": 7}})),
@@ -76,6 +83,7 @@ fn settings() -> Vec<Setting> {
             json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]}),
         ),
         ("weight", "blkio", "io", (1, 1), json!({"blockIO": {"weight": 300}})),
+        ("weight of a device", "blkio", "io", (1, 1), json!({"blockIO": {"weightDevice": disk.weight(500)}})),
         (
             "rates",
             "blkio",
@@ -83,6 +91,14 @@ fn settings() -> Vec<Setting> {
             (1, 1),
             json!({"blockIO": {"throttleReadBpsDevice": rate(1 << 20), "throttleWriteBpsDevice": rate(1 << 21),
                 "throttleReadIOPSDevice": rate(1000), "throttleWriteIOPSDevice": rate(2000)}}),
+        ),
+        (
+            // With `bench/cgroup-env v1-all`.
+            "marks on packets",
+            "net_cls net_prio",
+            "-",
+            (1, 1),
+            json!({"network": {"classID": 1_048_577, "priorities": [{"name": "lo", "priority": 6}]}}),
         ),
         (
             "files of version 2",
@@ -131,26 +147,20 @@ fn settings() -> Vec<Setting> {
     ]
 }
 
-/// The numbers of a block device of this host.
-fn a_disk() -> (u64, u64) {
-    let mut disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let numbers = disks.find_map(|disk| fs::read_to_string(disk.path().join("dev")).ok());
-    let numbers = numbers.unwrap_or_else(|| "7:0".to_owned());
-    let (major, minor) = numbers.trim().split_once(':').unwrap();
-    (major.parse().unwrap(), minor.parse().unwrap())
-}
-
 /// What the kernel says in every file of the container's control groups that can be set, and of its devices.
 fn values(lab: &Lab, runtime: &Runtime, resources: &Value) -> BTreeMap<String, String> {
     let mut c = lab.container_of(runtime, &["sleep", "100"]);
+    let path = format!("/{}", c.id);
     c.edit(|v| {
         v["linux"]["resources"] = resources.clone();
+        // Where there is realtime to be had, unlike below a parent that has none.
+        v["linux"]["cgroupsPath"] = json!(path);
         // runc mounts version 2 anew, and takes the host's own options from it when it does.
         without_mount(v, "/sys/fs/cgroup");
     });
     c.create(&[]).ok();
     let mut values = BTreeMap::new();
-    for dir in c.cgroups() {
+    for dir in cgroup_roots().into_iter().map(|root| root.join(&c.id)) {
         for entry in fs::read_dir(&dir).unwrap().flatten() {
             let file = entry.file_name().into_string().unwrap();
             let settable = entry.metadata().unwrap().mode() & 0o600 == 0o600;
@@ -160,7 +170,7 @@ fn values(lab: &Lab, runtime: &Runtime, resources: &Value) -> BTreeMap<String, S
             let text = fs::read_to_string(entry.path()).unwrap_or_else(|error| error.to_string());
             let mut lines: Vec<&str> = text.lines().collect();
             lines.sort_unstable();
-            let place = dir.parent().and_then(|dir| dir.parent()).unwrap().join(&file);
+            let place = dir.parent().unwrap().join(&file);
             values.insert(place.to_str().unwrap().to_owned(), lines.join("\n"));
         }
     }
@@ -176,10 +186,15 @@ fn is_a_count(file: &str) -> bool {
 
 fn values_are_those_of_runc(lab: &Lab) -> Outcome {
     let runc = lab.runc()?;
+    let mut disk = Disk::new(lab)?;
+    let has_weights = disk.schedule_by_bfq();
     let (mut compared, mut left_out, mut wrong) = (0, Vec::new(), Vec::new());
-    for (name, v1, v2, (major, minor), resources) in settings() {
+    for (name, v1, v2, (major, minor), resources) in settings(&disk) {
         let mut controllers = if unified() { v2 } else { v1 }.split_whitespace();
-        if runc.is_runc_before(major, minor) || controllers.any(|name| controller(name).is_err()) {
+        if name == "weight of a device" && !has_weights
+            || runc.is_runc_before(major, minor)
+            || controllers.any(|name| controller(name).is_err())
+        {
             left_out.push(name);
             continue;
         }
