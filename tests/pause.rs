@@ -32,8 +32,8 @@ fn ticks(pid: u64) -> u64 {
 
 /// The directory that freezes the container, or the reason to ignore the test.
 fn freezer(c: &Container) -> Result<PathBuf, crate::harness::Skip> {
-    let root = if unified() { "/sys/fs/cgroup".into() } else { controller("freezer")? };
-    Ok(root.join("tare-test").join(&c.id))
+    let root: PathBuf = if unified() { "/sys/fs/cgroup".into() } else { controller("freezer")? };
+    Ok(c.cgroup_dir(&root))
 }
 
 /// Whether every process has come to a halt, as the kernel says.

@@ -124,13 +124,13 @@ fn limits_by_flags(lab: &Lab) -> Outcome {
             ("cpu.cfs_quota_us", "5000"),
             ("cpu.max", "5000 20000"),
         ),
-        ("cpu", &["--cpu-period=40000"], ("cpu.cfs_period_us", "40000"), ("cpu.max", "5000 40000")),
+        ("cpu", &["--cpu-period=50000"], ("cpu.cfs_period_us", "50000"), ("cpu.max", "5000 50000")),
         ("cpu", &["--cpu-burst", "1000"], ("cpu.cfs_burst_us", "1000"), ("cpu.max.burst", "1000")),
         (
             "cpu",
             &["--cpu-burst", "0", "--cpu-quota", "-1"],
             ("cpu.cfs_quota_us", "-1"),
-            ("cpu.max", "max 40000"),
+            ("cpu.max", "max 50000"),
         ),
         ("cpu", &["--cpu-idle", "1"], ("cpu.idle", "1"), ("cpu.idle", "1")),
         ("cpu", &["--cpu-idle", "0"], ("cpu.idle", "0"), ("cpu.idle", "0")),
@@ -198,9 +198,11 @@ fn limits_from_a_file_and_from_stdin(lab: &Lab) -> Outcome {
 /// Also what somebody else has changed meanwhile: runc puts back all that it has written itself.
 fn what_is_not_named_stays(lab: &Lab) -> Outcome {
     lab.not_runc("writes all limits again")?;
+    // systemd may write all that it knows whenever it is told of one.
+    lab.makes_groups()?;
     controllers(&["pids", "memory"])?;
     let c = with(lab, &["sleep", "100"], &json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 10}}));
-    let file = controller("memory")?.join("tare-test").join(&c.id);
+    let file = c.cgroup_dir(&controller("memory")?);
     let file = file.join(named("memory.limit_in_bytes", "memory.max"));
     fs::write(&file, "33554432").unwrap();
     update(&c, &["--pids-limit", "11"]).ok();
@@ -375,7 +377,7 @@ fn every_file_as_with_runc(lab: &Lab) -> Outcome {
     // What both refuse; runc does not put everything back, so this comes last.
     for change in [
         json!({"cpu": {"shares": 1}}),
-        json!({"cpu": {"quota": 5}}),
+        json!({"cpu": {"period": 5}}),
         json!({"cpu": {"cpus": "999"}}),
         json!({"memory": {"limit": 64 << 20, "swap": 32 << 20}}),
     ] {
@@ -424,7 +426,7 @@ fn available(resources: &Value) -> Option<Value> {
 fn the_weight_of_block_devices(lab: &Lab) -> Outcome {
     let root = controller(if unified() { "io" } else { "blkio" })?;
     let c = with(lab, &["sleep", "100"], &json!({}));
-    let dir = root.join("tare-test").join(&c.id);
+    let dir = c.cgroup_dir(&root);
     // Which there are depends on the kernel's schedulers.
     let names = if unified() { ["io.bfq.weight", "io.weight"] } else { ["blkio.weight", "blkio.bfq.weight"] };
     let Some(file) = names.iter().map(|name| dir.join(name)).find(|path| path.exists()) else {

@@ -77,9 +77,9 @@ fn a_failure_leaves_the_weight(lab: &Lab) -> Outcome {
     let c = with(lab, &["sleep", "100"], &json!({"cpu": {"shares": 512}}));
     let weight = || c.cgroup("cpu", named("cpu.shares", "cpu.weight"));
     let before = weight()?;
-    // A quota of less than a millisecond is refused.
-    update(&c, &["--cpu-idle", "1", "--cpu-quota", "5"])
-        .fails_with("invalid argument (linux.resources.cpu.quota)");
+    // A period of less than a millisecond is refused.
+    update(&c, &["--cpu-idle", "1", "--cpu-period", "5"])
+        .fails_with("invalid argument (linux.resources.cpu.period)");
     assert_eq!(c.cgroup("cpu", "cpu.idle")?, "0");
     assert_eq!(weight()?, before);
     Ok(())
@@ -177,10 +177,11 @@ fn states(lab: &Lab) -> Outcome {
     }
     c.stop();
     update(&c, &["--pids-limit", "7"]).fails(1, "container not running");
-    assert_eq!(
-        c.cgroup("pids", "pids.max")?,
-        if unified() || controller("freezer").is_ok() { "8" } else { "9" }
-    );
+    // systemd removes it with the last process.
+    if lab.makes_groups().is_ok() {
+        let freezes = unified() || controller("freezer").is_ok();
+        assert_eq!(c.cgroup("pids", "pids.max")?, if freezes { "8" } else { "9" });
+    }
     Ok(())
 }
 

@@ -317,13 +317,18 @@ impl Container<'_> {
 
     /// A file of the cgroup, trimmed, or the reason to ignore the test when there is no such controller.
     pub fn cgroup(&self, of: &str, file: &str) -> Result<String, Skip> {
-        let path = controller(of)?.join(self.lab.settings.driver.place(&self.id)).join(file);
+        let path = self.cgroup_dir(&controller(of)?).join(file);
         Ok(fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned())
+    }
+
+    /// The directory of this container in the hierarchy at `root`.
+    pub fn cgroup_dir(&self, root: &Path) -> PathBuf {
+        root.join(self.lab.settings.driver.place(&self.id))
     }
 
     /// The directories of this container in every hierarchy.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let roots = settings::cgroup_roots().into_iter();
-        roots.map(|r| r.join(self.lab.settings.driver.place(&self.id))).filter(|p| p.exists()).collect()
+        roots.map(|root| self.cgroup_dir(&root)).filter(|path| path.exists()).collect()
     }
 }

@@ -70,8 +70,8 @@ pub fn changes(change: &Resources, asked: Asked, layout: Layout) -> Result<(Limi
     {
         (memory.limit, memory.swap) = (Some(after.memory), Some(after.swap));
     }
-    if v2
-        && (quota == 0) != (period == 0)
+    // Version 1 has a file for each, but systemd a property that is made of both.
+    if (quota == 0) != (period == 0)
         && let Some(cpu) = &mut whole.cpu
     {
         (cpu.quota, cpu.period) = (Some(after.quota), Some(after.period));
@@ -196,8 +196,8 @@ mod tests {
         let made_with = r#"{"cpu":{"quota":50,"period":100},"memory":{"limit":10,"swap":30}}"#;
         for (update, expected) in [
             ("{}", ""),
-            (r#"{"cpu":{"quota":60}}"#, "cpu.cfs_quota_us=60"),
-            (r#"{"cpu":{"period":60}}"#, "cpu.cfs_period_us=60"),
+            (r#"{"cpu":{"quota":60}}"#, "cpu.cfs_period_us=100 cpu.cfs_quota_us=60"),
+            (r#"{"cpu":{"period":60}}"#, "cpu.cfs_period_us=60 cpu.cfs_quota_us=50"),
             (r#"{"memory":{"limit":20}}"#, "memory.limit_in_bytes=20"),
             (r#"{"memory":{"swap":20}}"#, "memory.memsw.limit_in_bytes=20"),
             (r#"{"memory":{"limit":-1}}"#, "memory.limit_in_bytes=-1 memory.memsw.limit_in_bytes=-1"),

@@ -50,10 +50,15 @@ pub fn update(ctx: &Context, id: &str, options: &UpdateOptions) -> Result<()> {
     if after != before {
         entry.save(&state, &lock)?;
     }
-    let changed = state
-        .cgroup
-        .open()
-        .and_then(|live| live.change(&limits, || change.map_or(Ok(()), unit::Change::host_make)));
+    let changed = state.cgroup.open().and_then(|live| match change {
+        None => live.change(&limits, || Ok(())),
+        Some(change) => {
+            live.change(&limits, || change.host_make())?;
+            // systemd has written some of it in its own way.
+            limits.check_usage = None;
+            live.change(&limits, || Ok(()))
+        }
+    });
     if changed.is_err() && after != before {
         state.asked = before;
         // The failure of the change is what counts.

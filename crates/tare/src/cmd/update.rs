@@ -22,7 +22,7 @@ const LIMIT: usize = 16 << 20;
 pub struct Update {
     #[command(flatten)]
     container: Container,
-    /// Read the limits from FILE, or from standard input if it is -; the other flags are not looked at then
+    /// Read the limits from FILE, or from standard input if it is -; flags that are limits are not looked at then
     ///
     /// It has the shape of `linux.resources` in config.json: {"memory": {"limit": 33554432}}.
     #[arg(long, short, value_name = "FILE")]
