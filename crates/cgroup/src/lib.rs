@@ -27,7 +27,7 @@ mod devices;
 mod error;
 mod file;
 mod freezer;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod host;
 mod limits;

@@ -1,4 +1,5 @@
-//! What the fuzzers call, each with the bytes that it made up; see `fuzz/`. Only their builds have it.
+//! What the fuzzers call, each with the bytes that it made up; see `fuzz/`. Only their builds have it, and the
+//! tests, for what is in the corpus.
 //!
 //! A function here must return, whatever the bytes are, within the fuzzer's limits of time and memory. What else
 //! must hold is asserted.
@@ -7,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use cgroup::systemd::{Facts, Scope};
 use cgroup::{Denied, Hierarchy, Host, Layout};
 
 use crate::facts::HostFacts;
@@ -59,6 +61,12 @@ fn facts(choice: u8) -> HostFacts {
         1 => (Layout::Hybrid, [&v1()[..], &[hierarchy(&[], "/sys/fs/cgroup/unified")]].concat()),
         _ => (Layout::V2, vec![hierarchy(&[], "/sys/fs/cgroup")]),
     };
+    let systemd = (choice & 64 != 0).then(|| Facts {
+        scope: if choice & 4 == 0 { Scope::System } else { Scope::User },
+        version: 240 + u32::from(choice >> 3),
+        control_group: String::new(),
+        bfq: choice & 8 != 0,
+    });
     HostFacts {
         caller: if choice & 4 == 0 { Caller::Root } else { Caller::Ordinary },
         in_user_namespace: choice & 32 != 0,
@@ -67,6 +75,7 @@ fn facts(choice: u8) -> HostFacts {
         cgroups: Host { layout, hierarchies },
         denied: Denied::Error,
         network_namespace: Some((4, 0xf000_0000)),
+        systemd,
     }
 }
 
@@ -127,5 +136,32 @@ pub fn program(data: &[u8]) {
     for errno in [sys::Errno::NOENT, sys::Errno::NOEXEC] {
         drop(executable::look(head, read, errno));
         drop(executable::look_at_loader(head, errno));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Target = fn(&[u8]);
+
+    #[test]
+    fn what_is_in_the_corpus() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        let targets: [(&str, Target); 6] = [
+            ("config", config),
+            ("mounts", mounts),
+            ("message", message),
+            ("state", state),
+            ("texts", texts),
+            ("program", program),
+        ];
+        for (name, target) in targets {
+            let flags = sys::OFlags::RDONLY | sys::OFlags::DIRECTORY;
+            let dir = sys::file::open_at(sys::file::CWD, corpus.join(name), flags, 0).unwrap();
+            let names = sys::file::names(dir.as_fd()).unwrap();
+            assert!(!names.is_empty(), "{name}");
+            names.iter().for_each(|file| target(&sys::file::read(corpus.join(name).join(file)).unwrap()));
+        }
     }
 }

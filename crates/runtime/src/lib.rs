@@ -11,7 +11,7 @@ mod context;
 pub mod error;
 mod facts;
 mod faults;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod host;
 mod host_exec;

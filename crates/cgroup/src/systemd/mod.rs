@@ -50,3 +50,10 @@ pub struct Unit {
     /// Its cgroup as systemd names it.
     pub path: String,
 }
+
+/// What the fuzzer calls.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn take_messages(data: &[u8]) {
+    let mut data = data.to_vec();
+    while let Ok(Some(_)) = message::take(&mut data) {}
+}
