@@ -348,7 +348,9 @@ fn handed_over_files_are_not_kept(lab: &Lab) -> Outcome {
     let before = files();
     fs::write(out(lab, "go"), "").unwrap();
     eventually("all of them", || out(lab, "done").exists().then_some(()));
-    assert_eq!(files(), before);
+    // What the first message took may have been open before.
+    let after = files();
+    assert!(after <= before, "{before} files, then {after}");
     c.kill("KILL").ok();
     assert_eq!(wait(child), 137);
     Ok(())
