@@ -27,6 +27,22 @@ const LIFE: &[Step] = &[
     (&["delete", "<id>"], 1, "cannot delete container <id> that is not stopped: paused", ""),
     (&["kill", "<id>", "0"], 0, "", ""),
     (&["resume", "<id>"], 0, "", ""),
+    (&["update", "<id>"], 0, "", ""),
+    (&["update", "<id>", "--memory", "ten"], 1, "invalid value for memory: invalid size: 'ten'", ""),
+    (&["update", "--memory-swap=-2", "<id>"], 1, "invalid value for memory-swap: invalid size: '-2'", ""),
+    (&["update", "-r", "/nope", "<id>"], 1, "open /nope: no such file or directory", ""),
+    (
+        &["update", "--l3-cache-schema", "L3:0=f", "<id>"],
+        1,
+        "Intel RDT/CAT: l3 cache schema is not enabled",
+        "",
+    ),
+    (
+        &["update", "--mem-bw-schema", "MB:0=20", "<id>"],
+        1,
+        "Intel RDT/MBA: memory bandwidth schema is not enabled",
+        "",
+    ),
     (&["kill", "<id>", "BOGUS"], 1, "unknown signal \"BOGUS\"", ""),
     (&["kill", "<id>", "0"], 0, "", ""),
     (&["kill", "<id>", "KILL"], 0, "", ""),
@@ -35,6 +51,7 @@ const LIFE: &[Step] = &[
     (&["kill", "-a", "<id>", "KILL"], 0, "", ""),
     (&["pause", "<id>"], 1, "container not running", ""),
     (&["resume", "<id>"], 1, "container not paused", ""),
+    (&["update", "--pids-limit", "9", "<id>"], 1, "container not running", ""),
     (&["state", "<id>"], 0, "", "{\n  \"ociVersion\": "),
     (&["start", "<id>"], 1, "cannot start a container that has stopped", ""),
     (&["events", "--stats", "<id>"], 1, "container with id <id> is not running", ""),
@@ -48,6 +65,7 @@ const LIFE: &[Step] = &[
     (&["events", "<id>"], 1, "container does not exist", ""),
     (&["pause", "<id>"], 1, "container does not exist", ""),
     (&["resume", "<id>"], 1, "container does not exist", ""),
+    (&["update", "<id>"], 1, "container does not exist", ""),
 ];
 
 const WRONG: &[Step] = &[
@@ -65,6 +83,7 @@ const WRONG: &[Step] = &[
         "Incorrect Usage.\n\n",
     ),
     (&["pause"], 1, "PROGRAM: \"pause\" requires exactly 1 argument(s)", "Incorrect Usage.\n\n"),
+    (&["update"], 1, "PROGRAM: \"update\" requires exactly 1 argument(s)", "Incorrect Usage.\n\n"),
     (&["resume", "a", "b"], 1, "PROGRAM: \"resume\" requires exactly 1 argument(s)", "Incorrect Usage.\n\n"),
     (&["ps"], 1, "PROGRAM: \"ps\" requires a minimum of 1 argument(s)", "Incorrect Usage.\n\n"),
     (&["events"], 1, "PROGRAM: \"events\" requires exactly 1 argument(s)", "Incorrect Usage.\n\n"),

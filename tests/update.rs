@@ -17,6 +17,8 @@ tests![
     fewer_processors,
     quota_and_period_go_together,
     memory_and_swap_go_up_and_down,
+    realtime_of_version_1,
+    what_runs_in_the_foreground,
     every_file_as_with_runc,
     the_weight_of_block_devices,
     many_updates,
@@ -112,6 +114,7 @@ pub fn settings(c: &Container) -> BTreeMap<String, String> {
 }
 
 fn limits_by_flags(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 2)?;
     let c = with(lab, &["sleep", "100"], &json!({}));
     let mut seen = 0;
     for (of, flags, v1, v2) in [
@@ -174,10 +177,11 @@ fn limits_from_a_file_and_from_stdin(lab: &Lab) -> Outcome {
     let file = lab.file("r.json", "{\"pids\": {\"limit\": 13}, \"unknown\": 1} and more");
     update(&c, &["-r", &file]).ok();
     assert_eq!(c.cgroup("pids", "pids.max")?, "13");
-    for nothing in ["{}", "null", "{\"pids\": {}, \"memory\": null, \"cpu\": {\"shares\": 0}}"] {
+    for nothing in ["{}", "null", "{\"pids\": {}, \"cpu\": {\"shares\": 0}}"] {
         update(&c, &["--resources", &lab.file("r.json", nothing)]).ok();
     }
-    lab.not_runc("does not say which field")?;
+    lab.not_runc("does not say which field, and panics at null")?;
+    update_by(&c, &json!({"memory": null, "cpu": null, "pids": null, "blockIO": null})).ok();
     for (content, text) in [
         ("", "unexpected EOF"),
         ("{\"memory\":", "unexpected EOF"),
@@ -330,6 +334,53 @@ fn memory_and_swap_go_up_and_down(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+fn realtime_of_version_1(lab: &Lab) -> Outcome {
+    lab.newer_than_runc(1, 2)?;
+    let root = controller("cpu")?;
+    if !root.join("cpu.rt_runtime_us").exists() {
+        return Err(Skip(
+            "the kernel has no realtime of groups (CONFIG_RT_GROUP_SCHED), or cgroup version 2".into(),
+        ));
+    }
+    let mut c = lab.container(&["sleep", "100"]);
+    // Only a group whose parent has some can have any.
+    let name = format!("{}-rt", lab.name);
+    c.edit(|v| v["linux"]["cgroupsPath"] = json!(format!("/{name}")));
+    c.up();
+    let value = |file: &str| fs::read_to_string(root.join(&name).join(file)).unwrap().trim().to_owned();
+    // Of the latter two the period alone would be too short for the time, and then too long for its share.
+    for (period, runtime) in [("500000", "5000"), ("1000", "500"), ("1000000", "20000")] {
+        update(&c, &["--cpu-rt-period", period, "--cpu-rt-runtime", runtime]).ok();
+        assert_eq!(
+            (value("cpu.rt_period_us").as_str(), value("cpu.rt_runtime_us").as_str()),
+            (period, runtime)
+        );
+    }
+    let wrong = update(&c, &["--cpu-rt-period", "900000", "--cpu-rt-runtime", "950000"]);
+    assert_eq!((wrong.code, value("cpu.rt_runtime_us").as_str()), (1, "20000"), "{wrong:?}");
+    assert!(lab.tare.name() == "runc" || value("cpu.rt_period_us") == "1000000", "taken back");
+    Ok(())
+}
+
+/// Its runtime is alive, and must not be in the way.
+fn what_runs_in_the_foreground(lab: &Lab) -> Outcome {
+    controller("pids")?;
+    let c = lab.container(&["sleep", "100"]);
+    let mut call = lab.command(&c.runtime, &lab.next_file("log"));
+    call.args(["run", "--bundle"]).arg(&c.bundle).arg(&c.id);
+    let run = call.spawn().unwrap();
+    eventually("it to run", || lab.call(&["state", &c.id]).out.contains("\"running\"").then_some(()));
+    update(&c, &["--pids-limit", "33"]).ok();
+    assert_eq!(c.cgroup("pids", "pids.max")?, "33");
+    if unified() || controller("freezer").is_ok() {
+        c.call("pause", &[]).ok();
+        c.call("resume", &[]).ok();
+    }
+    c.kill("KILL").ok();
+    assert_eq!(crate::harness::runtime::wait(run), 137);
+    Ok(())
+}
+
 /// The same calls to both, and then every file of the cgroups.
 fn every_file_as_with_runc(lab: &Lab) -> Outcome {
     let runc = lab.runc()?;
@@ -451,8 +502,9 @@ fn the_weight_of_block_devices(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Each update is recorded before the next command reads it, and a wrong one is not.
+/// At the same time: one waits for the other.
 fn many_updates(lab: &Lab) -> Outcome {
+    lab.not_runc("does not wait")?;
     controller("pids")?;
     let c = with(lab, &["sleep", "100"], &json!({}));
     let limits: Vec<String> = (20..40).map(|n| n.to_string()).collect();
