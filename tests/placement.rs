@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
+use crate::harness::bundle::{capabilities, mount, set_namespace, without_mount};
 use crate::harness::settings::{cgroup_paths, cgroup_roots, controller, unified};
 use crate::harness::{Lab, Outcome, Skip, eventually, json, tests};
 
@@ -15,6 +16,7 @@ tests![
     paths_to_no_cgroup_of_its_own,
     below_one_with_processes,
     below_a_threaded_one,
+    in_a_container,
 ];
 
 /// A control group of somebody else in every hierarchy, with those in it, and perhaps a process.
@@ -187,5 +189,63 @@ fn domain_controllers(lab: &Lab, path: &str) -> Outcome {
     refused.fails_with("cannot enter cgroupv2 \"/sys/fs/cgroup/");
     refused.fails_with("with domain controllers -- it is in ");
     assert_eq!(refused.errors().len(), 1);
+    Ok(())
+}
+
+const PRIVILEGED: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+];
+
+/// What has root of a container with a cgroup namespace of its own: a part of every hierarchy, delegated.
+fn in_a_container(lab: &Lab) -> Outcome {
+    let mut inner = lab.container(&["cat", "/proc/self/cgroup"]);
+    inner.edit(|v| {
+        v["linux"]["cgroupsPath"] = json!("/inner/most");
+        set_namespace(v, "cgroup", None);
+        without_mount(v, "/sys/fs/cgroup");
+        if controller("pids").is_ok() {
+            v["linux"]["resources"]["pids"] = json!({"limit": 7});
+        }
+    });
+    let tare = lab.tare.program.to_str().unwrap();
+    // Version 2 hands no controllers down from where processes are.
+    let script = format!(
+        "cd /sys/fs/cgroup; ! test -e cgroup.procs || (mkdir own && echo $$ > own/cgroup.procs) || exit
+        cd /bundle && /tare --root /run/state run -b /bundle {} && find /sys/fs/cgroup -name most",
+        inner.id
+    );
+    let mut outer = lab.container(&["sh", "-c", &script]);
+    outer.edit(|v| {
+        set_namespace(v, "cgroup", None);
+        for mount in v["mounts"].as_array_mut().unwrap() {
+            if mount["type"] == "cgroup" || mount["type"] == "sysfs" {
+                mount["options"] = json!(["nosuid", "noexec", "nodev"]);
+            }
+        }
+        mount(v, "/run", "tmpfs", "tmpfs", &[]);
+        mount(v, "/tare", "bind", tare, &["bind", "ro"]);
+        mount(v, "/bundle", "bind", inner.bundle.to_str().unwrap(), &["rbind"]);
+        v["root"]["readonly"] = json!(false);
+        v["linux"]["resources"]["devices"] = json!([{"allow": true, "access": "rwm"}]);
+        v["linux"]["maskedPaths"] = json!([]);
+        v["linux"]["readonlyPaths"] = json!([]);
+        capabilities(v, &PRIVILEGED);
+    });
+    let out = outer.run(&[]).ok().to_owned();
+    assert!(!out.is_empty() && out.lines().all(|line| line.ends_with(":/")), "{out}");
+    assert_eq!(lab.leaks(), [""; 0]);
     Ok(())
 }
