@@ -424,7 +424,7 @@ const DIFFERENCES: &[Difference] = &[
         what: "Source of a mount of type `cgroup`, on cgroup version 2",
         runc: "own",
         tare: "cgroup…",
-        why: "It is the host's mount, bound, which is faster; also on version 1 in a cgroup namespace.",
+        why: "It is the host's mount, bound, which is faster; also on version 1 in a cgroup namespace. A new mount without a cgroup namespace takes flags such as `nsdelegate` off all mounts of the host.",
         probe: |lab, runtime| {
             if !settings::unified() {
                 return if runtime.name() == "runc" { "own" } else { "cgroup" }.to_owned();

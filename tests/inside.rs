@@ -189,7 +189,10 @@ fn to_file(lab: &Lab, mut call: Command) -> String {
 
 /// Takes out what is another in every container.
 fn normal(line: &str, c: &Container) -> String {
-    let line = line.replace(c.bundle.to_str().unwrap(), "BUNDLE").replace(&c.id, "ID");
+    let bundle = c.bundle.to_str().unwrap();
+    // On a file system of the suite's own, the root of a mount is told from there on.
+    let below = bundle.strip_prefix(c.lab.settings.dir.parent().unwrap().to_str().unwrap()).unwrap();
+    let line = line.replace(bundle, "BUNDLE").replace(below, "BUNDLE").replace(&c.id, "ID");
     // `differences.rs` has these.
     let masked = line.contains("nr_inodes=") || line.ends_with(" - tmpfs tmpfs ro");
     let cgroup = line.starts_with("mount: / /sys/fs/cgroup ") && line.contains(" tmpfs ");
