@@ -125,7 +125,10 @@ fn throttles_hold(lab: &Lab) -> Outcome {
             assert!(took >= Duration::from_secs(1), "{limits} {script}: {took:?}");
             // All of it was done, and in this cgroup.
             let expected = if script.contains("64k") { 1 << 19 } else { 1 << 17 };
-            assert_eq!(transferred(&c, of, &disk, script.contains("oflag"))?, expected, "{script}");
+            // systemd has removed that with the last process.
+            if !lab.has_units() {
+                assert_eq!(transferred(&c, of, &disk, script.contains("oflag"))?, expected, "{script}");
+            }
         }
     }
     Ok(())

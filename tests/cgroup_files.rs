@@ -186,6 +186,7 @@ fn is_a_count(file: &str) -> bool {
 
 fn values_are_those_of_runc(lab: &Lab) -> Outcome {
     let runc = lab.runc()?;
+    lab.makes_groups()?;
     let mut disk = Disk::new(lab)?;
     let has_weights = disk.schedule_by_bfq();
     let (mut compared, mut left_out, mut wrong) = (0, Vec::new(), Vec::new());

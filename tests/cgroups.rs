@@ -61,7 +61,7 @@ fn process_is_in_its_cgroup_everywhere(lab: &Lab) -> Outcome {
     c.up();
     let paths = cgroup_paths(c.pid());
     for path in paths {
-        assert_eq!(path, format!("/{}", lab.settings.driver.place(&c.id)));
+        assert_eq!(path, format!("/{}", c.place()));
     }
     assert_eq!(c.cgroups().len(), cgroup_roots().len());
     Ok(())
@@ -298,6 +298,10 @@ fn wrong_values_are_refused(lab: &Lab) -> Outcome {
         ("cpu", json!({"cpu": {"quota": 5}})),
     ] {
         controller(of)?;
+        // systemd makes it the least that there may be.
+        if of == "cpu" && lab.has_units() {
+            continue;
+        }
         let run = lab.run(&["true"], |v| v["linux"]["resources"]["cpu"] = resources["cpu"].clone());
         assert_eq!((run.code, run.errors().len()), (1, 1), "{resources}: {run:?}");
         assert_eq!(lab.leaks(), [""; 0]);
@@ -350,10 +354,7 @@ fn marks_on_packets(lab: &Lab) -> Outcome {
     let mut c = lab.container(&["sh", "-c", script]);
     // A parent that stays would keep the hierarchies.
     let path = format!("/{}", c.id);
-    c.edit(|v| {
-        v["linux"]["cgroupsPath"] = json!(path);
-        v["linux"]["resources"]["network"] = network;
-    });
+    c.edit(|v| v["linux"]["resources"]["network"] = network);
     if unified() {
         lab.not_runc("ignores them on version 2")?;
         c.run(&[]).fails_with(
@@ -362,6 +363,8 @@ fn marks_on_packets(lab: &Lab) -> Outcome {
         );
         return Err(Skip("cgroup version 2 has none".into()));
     }
+    lab.makes_groups()?;
+    c.edit(|v| v["linux"]["cgroupsPath"] = json!(path));
     program("unshare")?;
     let kernel = fs::read_to_string("/proc/cgroups").unwrap();
     if ["net_cls", "net_prio"].iter().any(|name| !kernel.lines().any(|line| line.starts_with(name))) {

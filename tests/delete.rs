@@ -21,7 +21,7 @@ tests![
 fn removes_a_stopped_container(lab: &Lab) -> Outcome {
     let c = lab.container(&["true"]);
     c.up().wait_for("stopped");
-    assert!(!c.cgroups().is_empty());
+    assert!(lab.has_units() || !c.cgroups().is_empty());
     c.delete(&[]).ok();
     assert!(c.cgroups().is_empty(), "{:?}", c.cgroups());
     assert!(!lab.root().join(&c.id).exists());
@@ -114,6 +114,7 @@ fn force_removes_an_unreadable_state(lab: &Lab) -> Outcome {
 /// else's stays, and the container with it.
 fn who_is_left_is_named(lab: &Lab) -> Outcome {
     lab.not_runc("does not say")?;
+    lab.makes_groups()?;
     let c = lab.container(&["true"]);
     c.up().wait_for("stopped");
     let foreign = |script: &str| {

@@ -118,7 +118,10 @@ fn one_line_of_statistics(lab: &Lab) -> Outcome {
     );
     assert_eq!((&data["network_interfaces"], &data["intel_rdt"]), (&Value::Null, &json!({})));
     if controller("pids").is_ok() {
-        assert_eq!(data["pids"], json!({"current": 1}));
+        // systemd has a limit for all units.
+        let current =
+            if lab.has_units() { json!({"current": data["pids"]["current"]}) } else { data["pids"].clone() };
+        assert_eq!(current, json!({"current": 1}));
     }
     Ok(())
 }
@@ -365,6 +368,9 @@ fn lack_of_memory_that_ends_the_container_is_told(lab: &Lab) -> Outcome {
     controller("memory")?;
     if !unified() {
         lab.not_runc("goes on until the container is deleted")?;
+    }
+    if lab.has_units() {
+        return Err(Skip("systemd may remove the control group before its counts are read".into()));
     }
     let mut c = little_memory(
         lab,

@@ -94,7 +94,7 @@ fn freeze(c: &Container, on: bool) -> Outcome {
         (false, false) => ("freezer.state", "THAWED"),
     };
     let root = if unified { "/sys/fs/cgroup".into() } else { settings::controller("freezer")? };
-    let dir = root.join(c.lab.settings.driver.place(&c.id));
+    let dir = root.join(c.place());
     fs::write(dir.join(file), value).unwrap();
     eventually("the freezer", || {
         let state = match unified {
@@ -344,7 +344,7 @@ fn cgroup_is_the_containers(lab: &Lab) -> Outcome {
         exec(&c, &["--detach", "--pid-file", file.to_str().unwrap()], &["sleep", "1000"]).ok();
         let pid: u64 = fs::read_to_string(file).unwrap().parse().unwrap();
         assert_eq!(settings::cgroup_paths(pid), settings::cgroup_paths(c.pid()));
-        let place = lab.settings.driver.place(&c.id);
+        let place = c.place();
         assert!(settings::cgroup_paths(pid).iter().all(|p| p.ends_with(&place)));
     }
     Ok(())
@@ -397,7 +397,7 @@ fn cgroup_below_the_containers(lab: &Lab) -> Outcome {
         }
     }
     let inside = |flag: &str| inside(&c, &["--cgroup", flag], "cat /proc/self/cgroup");
-    let place = lab.settings.driver.place(&c.id);
+    let place = c.place();
     let marked = format!("/{place}/below");
     if settings::unified() {
         assert!(inside("below").ends_with(&marked));

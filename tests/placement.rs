@@ -69,6 +69,7 @@ impl Drop for Others {
 }
 
 fn one_with_processes_is_refused(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     lab.newer_than_runc(1, 2)?;
     let others = Others::new(lab, "used").with_a_process(lab);
     let mut c = lab.container(&["true"]);
@@ -83,6 +84,7 @@ fn one_with_processes_is_refused(lab: &Lab) -> Outcome {
 }
 
 fn a_frozen_one_is_refused(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     let others = Others::new(lab, "frozen");
     let (file, on, off) =
         if unified() { ("cgroup.freeze", "1", "0") } else { ("freezer.state", "FROZEN", "THAWED") };
@@ -100,6 +102,7 @@ fn a_frozen_one_is_refused(lab: &Lab) -> Outcome {
 }
 
 fn nested_and_not_clean(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     let name = format!("{}-nested", lab.name);
     for (path, place) in [
         (format!("/{name}/a/b/c"), "a/b/c"),
@@ -132,6 +135,7 @@ fn nested_and_not_clean(lab: &Lab) -> Outcome {
 }
 
 fn paths_to_no_cgroup_of_its_own(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     lab.not_runc("takes the root of every hierarchy, or the cgroup of its caller")?;
     for path in ["/", "..", "./.", "/x/.."] {
         let run = lab.run(&["true"], |v| v["linux"]["cgroupsPath"] = json!(path));
@@ -144,6 +148,7 @@ fn paths_to_no_cgroup_of_its_own(lab: &Lab) -> Outcome {
 
 /// Where processes are, the kernel hands down only the controllers that can tell threads apart.
 fn below_one_with_processes(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     if !unified() {
         return Err(Skip("on cgroup version 1 processes may be anywhere".into()));
     }
@@ -154,6 +159,7 @@ fn below_one_with_processes(lab: &Lab) -> Outcome {
 }
 
 fn below_a_threaded_one(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     if !unified() {
         return Err(Skip("cgroup version 1 has no threaded cgroups".into()));
     }

@@ -202,6 +202,8 @@ fn limits_from_a_file_and_from_stdin(lab: &Lab) -> Outcome {
 /// Also what somebody else has changed meanwhile: runc puts back all that it has written itself.
 fn what_is_not_named_stays(lab: &Lab) -> Outcome {
     lab.not_runc("writes all limits again")?;
+    // And so does systemd.
+    lab.makes_groups()?;
     // systemd may write all that it knows whenever it is told of one.
     lab.makes_groups()?;
     controllers(&["pids", "memory"])?;

@@ -63,10 +63,15 @@ impl<'s> Lab<'s> {
 
     /// Ignores the test where it is about groups that the runtime makes itself.
     pub fn makes_groups(&self) -> Result<(), Skip> {
-        match self.settings.driver {
-            Driver::Files => Ok(()),
-            Driver::Systemd => Err(Skip("it is about control groups that systemd does not make".into())),
+        if self.has_units() {
+            return Err(Skip("it is about control groups that systemd does not make".into()));
         }
+        Ok(())
+    }
+
+    /// Whether systemd has made the container's control group, and removes it with the last process.
+    pub fn has_units(&self) -> bool {
+        self.settings.driver == Driver::Systemd
     }
 
     /// A container whose process is `args`; only its bundle exists so far.
@@ -132,7 +137,7 @@ impl<'s> Lab<'s> {
     pub fn command(&self, runtime: &Runtime, log: &Path) -> Command {
         let mut command = self.clean(Command::new(&runtime.program));
         command.arg("--root").arg(self.root()).arg("--log").arg(log).args(["--log-format", "json"]);
-        if self.settings.driver == Driver::Systemd {
+        if self.has_units() {
             command.arg("--systemd-cgroup");
         }
         command
@@ -323,7 +328,12 @@ impl Container<'_> {
 
     /// The directory of this container in the hierarchy at `root`.
     pub fn cgroup_dir(&self, root: &Path) -> PathBuf {
-        root.join(self.lab.settings.driver.place(&self.id))
+        root.join(self.place())
+    }
+
+    /// Where its control group is, below the root of every hierarchy.
+    pub fn place(&self) -> String {
+        self.lab.settings.driver.place(&self.id)
     }
 
     /// The directories of this container in every hierarchy.

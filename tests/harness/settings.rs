@@ -54,7 +54,7 @@ impl Driver {
             Driver::Files => format!("/tare-test/{id}"),
             Driver::Systemd => {
                 let (prefix, name) = id.rsplit_once('-').expect("an id of the suite has a dash");
-                format!("taretest.slice:{prefix}:{name}")
+                format!("tare-test.slice:{prefix}:{name}")
             }
         }
     }
@@ -63,7 +63,7 @@ impl Driver {
     pub fn place(self, id: &str) -> String {
         match self {
             Driver::Files => format!("tare-test/{id}"),
-            Driver::Systemd => format!("taretest.slice/{id}.scope"),
+            Driver::Systemd => format!("tare.slice/tare-test.slice/{id}.scope"),
         }
     }
 }
