@@ -66,6 +66,8 @@ mod streams;
 mod stress;
 mod sysctl;
 mod systemd;
+mod systemd_bus;
+mod systemd_user;
 mod terminal;
 mod update;
 mod update_refused;
@@ -127,6 +129,8 @@ fn main() -> std::process::ExitCode {
         stress::TESTS,
         sysctl::TESTS,
         systemd::TESTS,
+        systemd_bus::TESTS,
+        systemd_user::TESTS,
         terminal::TESTS,
         update::TESTS,
         update_refused::TESTS,

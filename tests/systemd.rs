@@ -35,7 +35,7 @@ pub fn booted() -> Outcome {
 }
 
 /// A container in a slice of the tests, with a name of its own there.
-fn scope<'l>(lab: &'l Lab, args: &[&str]) -> Container<'l> {
+pub fn scope<'l>(lab: &'l Lab, args: &[&str]) -> Container<'l> {
     let mut c = lab.container(args);
     name(&mut c);
     c
@@ -52,12 +52,12 @@ fn unit(c: &Container) -> String {
     format!("{}.scope", c.id)
 }
 
-fn dir(c: &Container) -> PathBuf {
+pub fn dir(c: &Container) -> PathBuf {
     Path::new("/sys/fs/cgroup/tare.slice/tare-test.slice").join(unit(c))
 }
 
 /// `create` or `run` by systemd.
-fn make(c: &Container, command: &str, flags: &[&str]) -> Output {
+pub fn make(c: &Container, command: &str, flags: &[&str]) -> Output {
     c.lab.finish(&c.runtime, |call| {
         call.arg("--systemd-cgroup").arg(command).arg("--bundle").arg(&c.bundle).args(flags).arg(&c.id);
     })
@@ -77,7 +77,7 @@ fn show(unit: &str, names: &[&str]) -> Vec<String> {
 }
 
 /// The units of a test that systemd has, whatever their state.
-fn units(lab: &Lab) -> String {
+pub fn units(lab: &Lab) -> String {
     systemctl(&["list-units", "--all", "--plain", "--no-legend", &format!("{}*", lab.name)])
 }
 

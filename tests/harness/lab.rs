@@ -146,7 +146,15 @@ impl<'s> Lab<'s> {
     /// Marks the command as this test's, and takes away what the caller's environment could change.
     pub fn clean(&self, mut command: Command) -> Command {
         command.current_dir(&self.dir).env("TARE_TEST", &self.name).stdin(Stdio::null());
-        for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "XDG_RUNTIME_DIR"] {
+        for name in [
+            "NOTIFY_SOCKET",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "XDG_RUNTIME_DIR",
+            "DBUS_SESSION_BUS_ADDRESS",
+            "DBUS_SYSTEM_BUS_ADDRESS",
+        ] {
             command.env_remove(name);
         }
         command

@@ -290,7 +290,7 @@ pub fn destroy(state: &State, entry: Entry, lock: Lock) -> Result<()> {
         state.cgroup.kill(sys::signal::KILL)?;
     }
     if let Some(unit) = &state.unit {
-        unit::host_stop(unit);
+        unit::host_stop(unit, &state.cgroup);
     }
     state.cgroup.remove()?;
     entry.remove(lock)?;

@@ -1,13 +1,15 @@
 //! The runtime process of `exec`: the order of the steps that put one more process into a container.
 use std::os::fd::{AsFd, OwnedFd};
 
+use cgroup::Live;
+
 use crate::clone::{self, Request};
 use crate::error::On;
 use crate::host::{self, Handles, start_failed};
 use crate::init_exec::{self, Context};
 use crate::plan::ProcessPlan;
 use crate::rooms::namespaces::Joins;
-use crate::rooms::{fds, keyring, oom, pid_file, terminal};
+use crate::rooms::{fds, keyring, oom, pid_file, terminal, unit};
 use crate::spawn::{self, Caller};
 use crate::store::{Init, State};
 use crate::sync::{self, FromInit, ToInit};
@@ -65,7 +67,7 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
     let spawn = spawn::exec(state.namespaces, plan.caller);
     let live = open_cgroup(plan, state, init)?;
     let mut context =
-        Context { plan, state, spawn, joins: &joins, chroot, cgroup: &live, sync: Some(child_sync) };
+        Context { plan, state, spawn, joins: &joins, chroot, cgroup: live.as_ref(), sync: Some(child_sync) };
     let child = clone_child(&mut context, init, &sync).map_err(start_failed)?;
     drop(context);
     let mut started = Started { child, terminal: None };
@@ -73,7 +75,13 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
     let in_user_namespace = state.namespaces & sys::ns::flag::USER != 0;
     let privileged =
         host::privilege(oom, &plan.process.rlimits, in_user_namespace, plan.caller, started.child.pid);
-    let done = privileged.and_then(|()| talk(&mut started, &sync, console.as_ref())).and_then(|()| {
+    let placed = privileged.and_then(|()| match live {
+        Some(_) => Ok(()),
+        None => {
+            place(plan, state, init, started.child.pid).and_then(|()| sync::tell_init(&sync, ToInit::Placed))
+        }
+    });
+    let done = placed.and_then(|()| talk(&mut started, &sync, console.as_ref())).and_then(|()| {
         if let Some(path) = handles.pid_file {
             pid_file::host_write(path, started.child.pid)?;
         }
@@ -114,22 +122,49 @@ fn stopped() -> Error {
 
 /// Opens the cgroup. A container that has moved itself further down has left none for others in its own.
 ///
-/// An ordinary user may move processes only below a cgroup that is theirs, which that of a login session is not. As
-/// in runc the process then stays in the caller's cgroup; but it is said.
-fn open_cgroup(plan: &Plan, state: &State, init: Init) -> Result<cgroup::Live> {
-    if state.rootless_cgroups && !plan.cgroup_is_named && !plan.cgroup.directories.is_empty() {
+/// An ordinary user may move processes only below a cgroup that is theirs, which that of a login session is not. If
+/// the container is a unit of systemd's, that moves the process: then this is `None`. Else, as in runc, the process
+/// stays in the caller's cgroup; but it is said.
+fn open_cgroup(plan: &Plan, state: &State, init: Init) -> Result<Option<Live>> {
+    let can_be_moved = state.unit.is_some();
+    if state.rootless_cgroups
+        && (can_be_moved || !plan.cgroup_is_named)
+        && !plan.cgroup.directories.is_empty()
+    {
         let permitted = cgroup::permitted(&plan.cgroup, &cgroup::Host::detect()?);
-        if let Some((_, why)) = permitted.refused.first() {
-            log::warn!(
-                "the process is not in the container's cgroup, whose limits do not hold for it: {why}"
-            );
-            return Ok(permitted.cgroup.open()?);
+        match permitted.refused.first() {
+            Some(_) if can_be_moved => return Ok(None),
+            Some((_, why)) => {
+                warn_outside(why);
+                return Ok(Some(permitted.cgroup.open()?));
+            }
+            None => {}
         }
     }
     match plan.cgroup.open() {
-        Err(_) if !plan.cgroup_is_named => Ok(plan.cgroup.of_process(init.pid)?.open()?),
-        other => other.map_err(|e| start_failed(e.into())),
+        Err(_) if !plan.cgroup_is_named => Ok(Some(plan.cgroup.of_process(init.pid)?.open()?)),
+        other => other.map(Some).map_err(|e| start_failed(e.into())),
     }
+}
+
+fn warn_outside(why: &dyn std::fmt::Display) {
+    log::warn!("the process is not in the container's cgroup, whose limits do not hold for it: {why}");
+}
+
+/// Has systemd move the process into the container's cgroup, or to where the container's first process has moved itself.
+fn place(plan: &Plan, state: &State, init: Init, pid: i32) -> Result<()> {
+    let Some(unit) = &state.unit else { return Ok(()) };
+    let placed = unit::host_attach(unit, &plan.cgroup, pid);
+    if plan.cgroup_is_named {
+        return placed.map_err(start_failed);
+    }
+    let moved = plan.cgroup.of_process(init.pid)?;
+    let placed = placed.or_else(|error| match moved == plan.cgroup {
+        true => Err(error),
+        false => unit::host_attach(unit, &moved, pid),
+    });
+    placed.unwrap_or_else(|why| warn_outside(&why));
+    Ok(())
 }
 
 /// Clones the process, in the container's PID namespace and, on cgroup v2, in its cgroup.
@@ -138,11 +173,11 @@ fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<
         spawn: context.spawn,
         caller: context.plan.caller,
         joins: context.joins,
-        cgroup: context.cgroup.into_cgroup(),
+        cgroup: context.cgroup.and_then(Live::into_cgroup),
         parent_only: &[sync.as_fd()],
     };
     let made = clone::process(request, context, init_exec::main);
-    if made.is_ok() || context.plan.cgroup_is_named {
+    if made.is_ok() || context.plan.cgroup_is_named || context.cgroup.is_none() {
         return made;
     }
     // The kernel lets no process into a cgroup that has given its controllers to others below it, which
@@ -158,7 +193,7 @@ fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<
         spawn: context.spawn,
         joins: context.joins,
         chroot: context.chroot.take(),
-        cgroup: &moved,
+        cgroup: Some(&moved),
         sync: context.sync.take(),
     };
     clone::process(Request { cgroup: moved.into_cgroup(), ..request }, &mut again, init_exec::main)

@@ -32,8 +32,8 @@ pub struct Context<'a> {
     pub joins: &'a Joins,
     /// Its root, where it has no mount namespace of its own.
     pub chroot: Option<OwnedFd>,
-    /// The cgroup to be in.
-    pub cgroup: &'a ::cgroup::Live,
+    /// The cgroup to be in, unless systemd moves the process there.
+    pub cgroup: Option<&'a ::cgroup::Live>,
     /// The process's end of the sync socket.
     pub sync: Option<OwnedFd>,
 }
@@ -55,7 +55,11 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     let plan = context.plan;
     let exec = &context.state.exec;
     affinity::init_before(&plan.process.affinity)?;
-    cgroup::init_join(context.cgroup)?;
+    match context.cgroup {
+        Some(live) => cgroup::init_join(live)?,
+        None if init::hear(sync)? != Some(ToInit::Placed) => return Ok(None),
+        None => {}
+    }
     affinity::init_after(&plan.process.affinity)?;
     // The host's procfs is out of sight in the container's mount namespace.
     let host_fds = sys::file::open_dir("/proc/self/fd")?;

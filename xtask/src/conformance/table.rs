@@ -33,7 +33,13 @@ const V1: &str = "cgroup version 1: version 2 has no such limit";
 
 pub(super) const ROWS: &[Row] = &[
     row("ociVersion", "runtime/plan", Supported, "golden::we_answer_a_wrong_config_as_agreed", ""),
-    row("annotations", "runtime/plan", Supported, "state::carries_annotations", ""),
+    row(
+        "annotations",
+        "runtime/plan",
+        Supported,
+        "state::carries_annotations",
+        "`org.systemd.property.NAME` with `--systemd-cgroup`: `systemd::annotations_are_properties`",
+    ),
     row("root", "rooms/rootfs", Supported, "mounts::root_may_be_absolute_but_no_symlink", ""),
     row("root.path", "rooms/rootfs", Supported, "mounts::root_may_be_absolute_but_no_symlink", ""),
     row("root.readonly", "rooms/rootfs", Supported, "mounts::root_is_read_only_when_asked", ""),
@@ -99,7 +105,13 @@ pub(super) const ROWS: &[Row] = &[
         "`CONFIG_USER_NS`",
     ),
     row("linux.sysctl", "rooms/sysctl", Supported, "sysctl::written_in_the_containers_namespaces", ""),
-    row("linux.cgroupsPath", "cgroup/place", Supported, "cgroups::process_is_in_its_cgroup_everywhere", ""),
+    row(
+        "linux.cgroupsPath",
+        "cgroup/place",
+        Supported,
+        "cgroups::process_is_in_its_cgroup_everywhere",
+        "with `--systemd-cgroup` `slice:prefix:name`, as in runc: `systemd::names_of_units`",
+    ),
     row("linux.namespaces*", "rooms/namespaces", Supported, "namespaces::new_ones_differ_from_the_host", ""),
     row("linux.namespaces[].path", "rooms/namespaces", Supported, "namespaces::each_can_be_joined", ""),
     row("linux.devices*", "rooms/devices", Supported, "devices::configured_devices", ""),

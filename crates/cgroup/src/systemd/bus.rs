@@ -60,8 +60,11 @@ impl Bus {
 
     /// Without naming a user: the other end asks the kernel who this is. In a user namespace the number of the user
     /// is another one here than there.
+    ///
+    /// `BEGIN` is said before the answer: when systemd reads it together with a first message, it leaves that lying
+    /// until another one comes.
     fn authenticate(&mut self, until: Instant) -> Result<(), Error> {
-        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\n")?;
+        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         loop {
             let Some(end) = self.buffer.windows(2).position(|bytes| bytes == b"\r\n") else {
                 self.receive(until)?;
@@ -71,7 +74,7 @@ impl Bus {
             self.buffer.drain(..end + 2);
             match line.split(' ').next() {
                 Some("DATA") => {}
-                Some("OK") => return self.send(b"BEGIN\r\n"),
+                Some("OK") => return Ok(()),
                 _ => return Err(self.lost(&format!("authentication refused: {line:?}"))),
             }
         }

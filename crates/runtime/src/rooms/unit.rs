@@ -2,6 +2,7 @@
 //!
 //! Owns: `annotations` that begin with `org.systemd.property.`; `linux.cgroupsPath`, of the form `slice:prefix:name`.
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use cgroup::systemd::{self, Facts, Manager, Names, Property, Scope, Unit, Value};
 use cgroup::{Cgroup, Layout, Limits};
@@ -108,7 +109,7 @@ pub fn plan(
 
 /// Starts the unit with the container's first process in it.
 pub fn host_start(plan: &Plan, cgroup: &Cgroup, manager: &mut Manager, pid: i32) -> Result<()> {
-    let number = u32::try_from(pid).map_err(|_| Error::new(Kind::System, format!("{pid} is no process")))?;
+    let number = number(pid)?;
     let mut properties = plan.properties.clone();
     properties.push(Property {
         name: "PIDs".to_owned(),
@@ -125,6 +126,19 @@ pub fn host_start(plan: &Plan, cgroup: &Cgroup, manager: &mut Manager, pid: i32)
             .hint("the systemd that was asked sees other processes or cgroups: is it that of this host?"));
     }
     Ok(())
+}
+
+/// Moves a process into a cgroup of the unit: its own, or one below it.
+pub fn host_attach(unit: &Unit, cgroup: &Cgroup, pid: i32) -> Result<()> {
+    let number = number(pid)?;
+    let path = cgroup.unified().map(|dir| format!("/{}", dir.path)).unwrap_or_default();
+    let below = path.strip_prefix(&unit.path).filter(|below| !below.is_empty()).unwrap_or("/");
+    let mut manager = connect(unit.scope)?;
+    manager.attach(unit, below, number).map_err(|error| explain(error, unit.scope))
+}
+
+fn number(pid: i32) -> Result<u32> {
+    u32::try_from(pid).map_err(|_| Error::new(Kind::System, format!("{pid} is no process")))
 }
 
 /// A change of limits that systemd is still to be told of.
@@ -149,13 +163,21 @@ impl Change {
     }
 }
 
-/// Ends the unit with what is left in it. Its cgroup goes without it, too, once it is empty: so that systemd can't
-/// be asked is no reason to keep the container.
-pub fn host_stop(unit: &Unit) {
+/// How long systemd is given to see for itself that a cgroup is empty, and how often it is looked at.
+const SEEING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(10));
+
+/// Ends the unit with what is left in it. That systemd can't be asked is no reason to keep the container: it drops
+/// the unit, and removes its cgroup, once that is empty. Whoever removes it first may keep systemd from noticing.
+pub fn host_stop(unit: &Unit, cgroup: &Cgroup) {
     let stopped = connect(unit.scope)
         .and_then(|mut manager| manager.stop(unit).map_err(|error| explain(error, unit.scope)));
-    if let Err(error) = stopped {
-        log::warn!("{error}");
+    let Err(error) = stopped else { return };
+    log::warn!("{error}");
+    let (patience, pause) = SEEING;
+    let until = Instant::now() + patience;
+    let exists = || cgroup.unified().is_some_and(|dir| sys::file::stat(dir.absolute()).is_ok());
+    while exists() && Instant::now() < until {
+        std::thread::sleep(pause);
     }
 }
 
