@@ -12,6 +12,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::bundle::mount;
+use super::leaks::sweep_at_the_end;
 use super::{Lab, Value};
 
 /// Its path in a container.
@@ -41,6 +42,7 @@ pub fn becoming(uid: u32) -> [String; 3] {
 pub fn asked() -> Option<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match (args.first()?.as_str(), &args[1..]) {
+        ("--sweep-at-the-end", [dir]) => sweep_at_the_end(dir.as_ref()),
         ("--say", messages) => messages.iter().try_for_each(|message| to_notify_socket(message, 0)),
         ("--hand-over", [message, count]) => {
             (0..count.parse().unwrap_or(0)).try_for_each(|_| to_notify_socket(message, 10))

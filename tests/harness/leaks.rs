@@ -75,6 +75,20 @@ fn cgroups(name: &str, dir: &Path, depth: u32) -> Vec<String> {
     found
 }
 
+/// Waits for the end of the suite, which has the other end of the standard input, and removes what is left of its
+/// run in `dir`: nothing but this run's directory and the cgroup of all tests, unless the suite was killed.
+pub fn sweep_at_the_end(dir: &Path) -> std::io::Result<()> {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    for lab in fs::read_dir(dir)?.flatten().filter(|entry| entry.path().is_dir()) {
+        sweep(&lab.file_name().to_string_lossy(), &lab.path());
+    }
+    for root in cgroup_roots() {
+        // Another run may be in it.
+        let _ = fs::remove_dir(root.join("tare-test"));
+    }
+    fs::remove_dir_all(dir)
+}
+
 /// Removes by force what a failed test left, so that it does not disturb the next one.
 pub fn sweep(name: &str, dir: &Path) {
     for pid in processes(name) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -53,6 +53,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
         eprintln!("{}", command.args(env::args_os()).env(OWN_MOUNTS, "1").exec());
         return ExitCode::from(2);
     }
+    let _sweeper = Sweeper::new(&settings.dir);
     let progress = Arc::new(Mutex::new(Progress::default()));
     if let Some(timeout) = settings.timeout {
         let progress = Arc::clone(&progress);
@@ -87,6 +88,26 @@ pub fn run(tests: &[Test]) -> ExitCode {
         println!("ignored, because:\n    {}\n", ignored.join("\n    "));
     }
     conclusion.exit_code()
+}
+
+/// A process that clears up when this one has ended, in whatever way.
+struct Sweeper(Child);
+
+impl Sweeper {
+    fn new(dir: &Path) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.arg("--sweep-at-the-end").arg(dir);
+        // It outlives a signal to all of the job, and holds no pipe of whoever reads the results.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 /// What became of the tests so far.

@@ -108,15 +108,6 @@ impl Settings {
     }
 }
 
-impl Drop for Settings {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-        for dir in cgroup_roots() {
-            let _ = std::fs::remove_dir(dir.join("tare-test"));
-        }
-    }
-}
-
 fn peer(variable: &str, name: &str) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from).or_else(|| find(name))
 }
