@@ -163,8 +163,8 @@ const DIFFERENCES: &[Difference] = &[
         what: "Fields of a later version",
         runc: "",
         tare: "tare run failed: linux.seccomp is not supported yet",
-        why: "`linux.seccomp`, `process.apparmorProfile`, `process.selinuxLabel` and `linux.intelRdt` are refused \
-              by name: what protects or limits is never left out in silence.",
+        why: "`linux.seccomp`, `process.apparmorProfile` and `process.selinuxLabel` are refused by name: what \
+              protects or limits is never left out in silence.",
         probe: |lab, runtime| {
             stderr_of(lab, runtime, |c| {
                 c.edit(|v| v["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"}));

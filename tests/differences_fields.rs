@@ -1,11 +1,21 @@
 //! The rows of the table in `differences.rs` that are about single fields of config.json.
 
+use std::fs;
+use std::path::Path;
+
 use crate::differences::Difference;
 use crate::harness::bundle::mount;
-use crate::harness::{Skip, json};
+use crate::harness::{Lab, Runtime, Skip, json};
 use crate::net_devices::{after_a_failure, ipv6_inside, named_by_template};
 
 pub const ROWS: &[Difference] = &[
+    Difference {
+        what: "A class of `linux.intelRdt` that is there already, with other schemata",
+        runc: "",
+        tare: "…the class \"…\" is there already, and has not \"…\"",
+        why: "The specification wants an error: other containers are in the class, and runc changes it for them.",
+        probe: class_with_other_schemata,
+    },
     Difference {
         what: "A bind mount beside `linux.rootfsPropagation` `runbindable`",
         runc: "…invalid argument",
@@ -48,3 +58,25 @@ pub const ROWS: &[Difference] = &[
         probe: |lab, runtime| named_by_template(lab, runtime).unwrap_or_else(|Skip(why)| why),
     },
 ];
+
+fn class_with_other_schemata(lab: &Lab, runtime: &Runtime) -> String {
+    let dir = Path::new("/sys/fs/resctrl").join(&lab.name);
+    if fs::create_dir(&dir).is_err() {
+        // Nothing can be tried where there is no resctrl.
+        return if runtime.name() == "runc" {
+            ""
+        } else {
+            "…the class \"…\" is there already, and has not \"…\""
+        }
+        .into();
+    }
+    let line = fs::read_to_string(dir.join("schemata")).unwrap().lines().next().unwrap().trim().to_owned();
+    let (head, share) = line.rsplit_once('=').unwrap();
+    // One bit less of a mask, or half of a percentage.
+    let other = format!("{head}={}", if line.starts_with("MB") { "50" } else { &share[1..] });
+    let mut c = lab.container_of(runtime, &["true"]);
+    c.edit(|v| v["linux"]["intelRdt"] = json!({"closID": lab.name, "schemata": [other]}));
+    let said = c.run(&[]).err.lines().next().unwrap_or_default().to_owned();
+    fs::remove_dir(&dir).unwrap();
+    said
+}

@@ -156,7 +156,7 @@ fn has_the_shape_of_runc(lab: &Lab) -> Outcome {
     let count = |runtime: &Runtime| {
         // Every counter that this work moves is moved in both.
         let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; cat /bin/busybox >/dev/null; \
-                      dd if=/dev/zero of=/home/user/file bs=64k count=64 2>/dev/null; touch /tmp/done; sleep 1000";
+                      dd if=/dev/zero of=/home/user/file bs=64k count=64 2>/dev/null; : > /tmp/done; exec sleep 1000";
         let mut c = lab.container_of(runtime, &["sh", "-c", script]);
         c.edit(|v| {
             v["root"]["readonly"] = json!(false);

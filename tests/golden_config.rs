@@ -201,7 +201,8 @@ fn linux() -> Vec<Row> {
             v["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 100}]);
             v["process"]["user"] = json!({"uid": 1, "gid": 0});
         }, 1, "", Has("unmapped uid 1 in user namespace")).ours_only(),
-        row("resctrl", |v| v["linux"]["intelRdt"] = json!({"closID": "x"}), 1, "", refused("linux.intelRdt")).ours_only(),
+        row("resctrl", |v| v["linux"]["intelRdt"] = json!({"closID": "x"}), 1,
+            "RT run failed: intelRdt is specified in config, but Intel RDT is not enabled", Then(" (linux.intelRdt)")).newer(),
         row("idmapped mount of no groups", |v| {
             mount(v, "/tmp", "bind", "/etc", &["bind"]);
             v["mounts"][7]["uidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);

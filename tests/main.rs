@@ -52,6 +52,7 @@ mod pause;
 mod placement;
 mod process;
 mod ps;
+mod rdt;
 mod refused;
 mod rootless;
 mod run;
@@ -115,6 +116,7 @@ fn main() -> std::process::ExitCode {
         placement::TESTS,
         process::TESTS,
         ps::TESTS,
+        rdt::TESTS,
         refused::TESTS,
         rootless::TESTS,
         run::TESTS,

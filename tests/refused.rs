@@ -11,7 +11,6 @@ fn by_their_names(lab: &Lab) -> Outcome {
         ("process.selinuxLabel", json!("a:b:c:d")),
         ("linux.seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("linux.mountLabel", json!("a:b:c:d")),
-        ("linux.intelRdt", json!({"closID": "x"})),
     ] {
         let (section, name) = field.rsplit_once('.').unwrap();
         let section = format!("/{}", section.replace('.', "/"));

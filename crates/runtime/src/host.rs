@@ -12,8 +12,8 @@ use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::idmap::UserNamespaces;
 use crate::rooms::{
-    cgroup as cgroup_room, idmap, mappings, mounts, namespaces, net_devices, notify, oom, pid_file, rlimits,
-    terminal, trees, unit,
+    cgroup as cgroup_room, idmap, mappings, mounts, namespaces, net_devices, notify, oom, pid_file, rdt,
+    rlimits, terminal, trees, unit,
 };
 use crate::spawn::{self, Caller};
 use crate::status;
@@ -92,7 +92,7 @@ pub fn make(
         handles.pidfd_socket.map(sys::sock::connect).transpose().on(|| "--pidfd-socket".to_owned())?;
     let joins = namespaces::host_open(&plan.namespaces)?;
     let users = idmap::host_open(mounts::id_maps(&plan.mounts), joins.user()).map_err(init_failed)?;
-    let live = make_cgroup(plan)?;
+    let live = make_cgroup(plan, &mut state.rdt)?;
     let (sync, init_sync) = sys::sock::pair()?;
     oom::host_inherit(plan.oom, plan.caller)?;
     let spawn = spawn::spawn(&plan.namespaces, plan.caller);
@@ -127,6 +127,7 @@ pub fn make(
     let done =
         privilege(plan.oom, &plan.rlimits, plan.namespaces.user.is_private(), plan.caller, made.child.pid)
             .and_then(|()| start_unit(plan, systemd.as_mut(), &made))
+            .and_then(|()| rdt::host_join(state.rdt.as_ref(), made.child.pid).map_err(start_failed))
             .and_then(|()| talk(plan, &users, &mut made, console.as_ref(), &mut moved))
             .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
             .and_then(|()| sync::tell_init(&made.sync, begin.word()));
@@ -156,8 +157,10 @@ pub fn privilege(
     Ok(())
 }
 
-/// Makes the cgroup, unless systemd does: that makes one for a process that is there already.
-fn make_cgroup(plan: &Plan) -> Result<Option<Live>> {
+/// Makes the class of service, and the cgroup unless systemd does: that makes one for a process that is there
+/// already.
+fn make_cgroup(plan: &Plan, class: &mut Option<rdt::Group>) -> Result<Option<Live>> {
+    rdt::host_create(&plan.rdt, class).map_err(start_failed)?;
     match plan.cgroup.unit {
         None => cgroup_room::host_create(&plan.cgroup).map(Some).map_err(start_failed),
         Some(_) => Ok(None),
@@ -293,6 +296,7 @@ pub fn destroy(state: &State, entry: Entry, lock: Lock) -> Result<()> {
         unit::host_stop(unit, &state.cgroup);
     }
     state.cgroup.remove()?;
+    rdt::host_remove(state.rdt.as_ref())?;
     entry.remove(lock)?;
     let hook_state = hooks::state(&state.id, "stopped", 0, &state.bundle, &state.annotations);
     hooks::run(&state.hooks, Stage::Poststop, &hook_state, DefaultEnv::Inherit)

@@ -9,7 +9,7 @@ use crate::host::{self, Handles, start_failed};
 use crate::init_exec::{self, Context};
 use crate::plan::ProcessPlan;
 use crate::rooms::namespaces::Joins;
-use crate::rooms::{fds, keyring, oom, pid_file, terminal, unit};
+use crate::rooms::{fds, keyring, oom, pid_file, rdt, terminal, unit};
 use crate::spawn::{self, Caller};
 use crate::store::{Init, State};
 use crate::sync::{self, FromInit, ToInit};
@@ -75,7 +75,10 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
     let in_user_namespace = state.namespaces & sys::ns::flag::USER != 0;
     let privileged =
         host::privilege(oom, &plan.process.rlimits, in_user_namespace, plan.caller, started.child.pid);
-    let placed = privileged.and_then(|()| match live {
+    // As in runc a class that is gone is none.
+    let group = state.rdt.as_ref().filter(|group| group.exists());
+    let joined = privileged.and_then(|()| rdt::host_join(group, started.child.pid).map_err(start_failed));
+    let placed = joined.and_then(|()| match live {
         Some(_) => Ok(()),
         None => {
             place(plan, state, init, started.child.pid).and_then(|()| sync::tell_init(&sync, ToInit::Placed))

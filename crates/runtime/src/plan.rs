@@ -12,7 +12,7 @@ use crate::rooms::idmap::Ids;
 use crate::rooms::mounts::Around;
 use crate::rooms::{
     affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
-    net_devices, notify, oom, personality, privileges, process, rlimits, rootfs, sched, subids, sysctl,
+    net_devices, notify, oom, personality, privileges, process, rdt, rlimits, rootfs, sched, subids, sysctl,
     terminal, time, unit, uts,
 };
 use crate::spawn::Caller;
@@ -51,6 +51,8 @@ pub struct Plan {
     pub sysctl: sysctl::Plan,
     /// `linux.cgroupsPath`, `linux.resources`.
     pub cgroup: cgroup::Plan,
+    /// `linux.intelRdt`.
+    pub rdt: rdt::Plan,
     /// `process.args`, `process.env`, `process.cwd`.
     pub process: process::Plan,
     /// `process.user`, `process.capabilities`, `process.noNewPrivileges`.
@@ -117,12 +119,11 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         return Err(Error::new(Kind::Invalid, "process property must not be empty"));
     };
     let mut faults = Faults::default();
-    let user = &process.user;
-    let exec_defaults = exec_defaults(process);
+    let (user, exec_defaults) = (&process.user, exec_defaults(process));
     let process = plan_process(process, facts.last_capability, &mut faults);
-    let without = oci::Linux::default();
     let place = root.as_ref().map_or_else(PathBuf::new, |root| rootfs::place(&root.path, bundle));
     let outside = Outside { mounts, user, root: &place, annotations };
+    let without = oci::Linux::default();
     let linux = plan_linux(linux.as_ref().unwrap_or(&without), &outside, inputs, facts, &mut faults)?;
     let rootfs = rootfs::plan(
         root.as_ref(),
@@ -159,6 +160,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         mask: linux.mask,
         sysctl: linux.sysctl,
         cgroup: linux.cgroup,
+        rdt: linux.rdt,
         memory_policy: linux.memory_policy,
         personality: linux.personality,
         process: process.process,
@@ -258,6 +260,7 @@ struct LinuxPlan {
     mask: mask::Plan,
     sysctl: sysctl::Plan,
     cgroup: cgroup::Plan,
+    rdt: rdt::Plan,
     memory_policy: memory_policy::Plan,
     personality: personality::Plan,
     rootfs_propagation: String,
@@ -299,11 +302,8 @@ fn plan_linux(
         personality,
         time_offsets,
     } = raw;
-    for (at, present) in [
-        ("linux.seccomp", seccomp.is_some()),
-        ("linux.mountLabel", !mount_label.is_empty()),
-        ("linux.intelRdt", intel_rdt.is_some()),
-    ] {
+    for (at, present) in [("linux.seccomp", seccomp.is_some()), ("linux.mountLabel", !mount_label.is_empty())]
+    {
         if present {
             faults.unsupported(at);
         }
@@ -334,6 +334,7 @@ fn plan_linux(
         net_devices: net_devices::plan(net_devices, &namespaces.network, other, facts.rootless(), faults),
         mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, faults),
         sysctl: sysctl::plan(sysctl, &namespaces, other, faults),
+        rdt: rdt::plan(intel_rdt.as_ref(), inputs.id, rdt::host_find, faults),
         memory_policy: memory_policy::plan(memory_policy.as_ref(), faults),
         personality: personality::plan(personality.as_ref(), faults),
         rootfs_propagation: rootfs_propagation.clone(),

@@ -53,6 +53,8 @@ pub struct State {
     pub asked: cgroup::Asked,
     /// Its unit, where systemd has made that.
     pub unit: Option<cgroup::systemd::Unit>,
+    /// Its class of service.
+    pub rdt: Option<crate::rooms::rdt::Group>,
     /// Whether its processes may be outside of it, as its maker may have no right to move them.
     pub rootless_cgroups: bool,
     /// Hooks that later commands run.
@@ -119,6 +121,7 @@ impl State {
                 defaults: plan.exec_defaults.clone(),
             },
             cgroup: plan.cgroup.cgroup.clone(),
+            rdt: plan.rdt.as_ref().map(|wish| wish.group.clone()),
             asked: plan.cgroup.asked,
             unit: plan.cgroup.unit.as_ref().map(|plan| plan.unit.clone()),
             rootless_cgroups: plan.cgroup.denied == cgroup::Denied::Ignored,

@@ -308,6 +308,12 @@ pub fn is_on_noexec(path: &Path) -> bool {
     mount.is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
 }
 
+/// The type of the file system at `path`: a number of linux/magic.h.
+pub fn file_system(path: &Path) -> Result<u64> {
+    let found = rustix::fs::statfs(path).named("statfs", || show(path))?;
+    Ok(u64::try_from(found.f_type).unwrap_or(0))
+}
+
 /// Opens for use what `fd` is a handle to (`O_PATH`). `own_fds` is the directory `/proc/self/fd` of a
 /// procfs that is one: no container can have put something else there.
 pub fn reopen(own_fds: BorrowedFd<'_>, fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {

@@ -28,6 +28,9 @@ const fn row(
 }
 
 const LATER: &str = "refused::by_their_names";
+
+/// What `linux.intelRdt` needs.
+const RESCTRL: &str = "`CONFIG_X86_CPU_RESCTRL`, a processor that has it, resctrl mounted";
 const CFQ: &str = "cgroup version 1, Linux before 5.0 with `CONFIG_IOSCHED_CFQ`";
 const V1: &str = "cgroup version 1: version 2 has no such limit";
 
@@ -122,7 +125,7 @@ pub(super) const ROWS: &[Row] = &[
     row("linux.maskedPaths", "rooms/mask", Supported, "mounts::masked_paths", ""),
     row("linux.readonlyPaths", "rooms/mask", Supported, "mounts::readonly_paths", ""),
     row("linux.mountLabel", "runtime/plan", Refused, LATER, ""),
-    row("linux.intelRdt*", "runtime/plan", Refused, LATER, ""),
+    row("linux.intelRdt*", "rooms/rdt", Supported, "rdt::refused_by_name_on_a_host_without_it", RESCTRL),
     row(
         "linux.memoryPolicy*",
         "rooms/memory_policy",

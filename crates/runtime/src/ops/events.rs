@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use oci::stats::{Event, Stats};
 use sys::process::For;
 
+use crate::rooms::rdt_stats;
 use crate::status::{self, Status};
 use crate::store::{self, Init, Purpose, State};
 use crate::{Context, Error, Kind, Result};
@@ -93,7 +94,12 @@ fn no_watch(error: cgroup::Error) -> Error {
 }
 
 fn count(state: &State) -> Result<Stats> {
-    state.cgroup.stats().map_err(|e| Error::from(e).context("unable to get container cgroup stats"))
+    let stats =
+        state.cgroup.stats().map_err(|e| Error::from(e).context("unable to get container cgroup stats"))?;
+    let Some(group) = &state.rdt else { return Ok(stats) };
+    let intel_rdt =
+        rdt_stats::host_count(group).map_err(|e| e.context("unable to get container Intel RDT stats"))?;
+    Ok(Stats { intel_rdt, ..stats })
 }
 
 /// Milliseconds from `now` to `next`, of which the last counts in full.

@@ -43,7 +43,7 @@ fn linux() -> Linux {
         seccomp: Some(Seccomp { enabled: no, ..Seccomp::default() }),
         apparmor: Some(Apparmor { enabled: no }),
         selinux: Some(Selinux { enabled: no }),
-        intel_rdt: Some(IntelRdt { enabled: no, schemata: no, monitoring: no }),
+        intel_rdt: Some(IntelRdt { enabled: yes, schemata: yes, monitoring: yes }),
         memory_policy: Some(MemoryPolicy { modes, flags }),
         mount_extensions: Some(MountExtensions { idmap: Some(Idmap { enabled: yes }) }),
         net_devices: Some(NetDevices { enabled: yes }),
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn says_no_rather_than_nothing() {
         let printed = serde_json::to_value(features()).unwrap();
-        for path in ["seccomp/enabled", "apparmor/enabled", "selinux/enabled", "intelRdt/enabled"] {
+        for path in ["seccomp/enabled", "apparmor/enabled", "selinux/enabled"] {
             assert_eq!(printed.pointer(&format!("/linux/{path}")), Some(&false.into()), "{path}");
         }
     }

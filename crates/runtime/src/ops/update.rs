@@ -1,9 +1,9 @@
 //! `update`: other limits for a container that lives.
 use super::kill::not_running;
-use crate::rooms::{cgroup as cgroup_room, unit};
+use crate::rooms::{cgroup as cgroup_room, rdt, unit};
 use crate::status::{self, Status};
 use crate::store::{self, Purpose};
-use crate::{Context, Error, Kind, Result};
+use crate::{Context, Result};
 
 /// What `update` changes.
 #[derive(Clone, Debug, Default)]
@@ -26,12 +26,8 @@ pub fn update(ctx: &Context, id: &str, options: &UpdateOptions) -> Result<()> {
     let entry = store::open(&ctx.root, id, Purpose::Change)?;
     let lock = entry.lock()?;
     let mut state = entry.load()?;
-    if l3_cache_schema.is_some() {
-        return Err(Error::new(Kind::Unsupported, "Intel RDT/CAT: l3 cache schema is not enabled"));
-    }
-    if mem_bw_schema.is_some() {
-        return Err(Error::new(Kind::Unsupported, "Intel RDT/MBA: memory bandwidth schema is not enabled"));
-    }
+    let (l3, bandwidth) = (l3_cache_schema.as_deref(), mem_bw_schema.as_deref());
+    let schemata = rdt::plan_change(state.rdt.as_ref(), l3, bandwidth, rdt::host_find)?;
     match status::of(&state, &entry)? {
         Status::Created | Status::Running | Status::Paused => {}
         Status::Creating | Status::Stopped => return Err(not_running()),
@@ -40,7 +36,7 @@ pub fn update(ctx: &Context, id: &str, options: &UpdateOptions) -> Result<()> {
     let (mut limits, after) =
         cgroup_room::plan_change(&state.cgroup, state.denied(), state.asked, resources)?;
     if limits.writes.is_empty() {
-        return Ok(());
+        return rdt::host_change(state.rdt.as_ref(), &schemata, || Ok(()));
     }
     let layout = state.cgroup.layout;
     let change = state.unit.as_ref().map(|unit| unit::host_plan_change(unit, &mut limits, layout));
@@ -50,21 +46,20 @@ pub fn update(ctx: &Context, id: &str, options: &UpdateOptions) -> Result<()> {
     if after != before {
         entry.save(&state, &lock)?;
     }
-    let changed = state.cgroup.open().and_then(|live| match change {
-        None => live.change(&limits, || Ok(())),
-        Some(change) => {
-            live.change(&limits, || change.host_make())?;
-            // systemd has written some of it in its own way.
-            limits.check_usage = None;
-            live.change(&limits, || Ok(()))
-        }
+    let changed = rdt::host_change(state.rdt.as_ref(), &schemata, || {
+        let live = state.cgroup.open()?;
+        let Some(change) = change else { return Ok(live.change(&limits, || Ok(()))?) };
+        live.change(&limits, || change.host_make())?;
+        // systemd has written some of it in its own way.
+        limits.check_usage = None;
+        Ok(live.change(&limits, || Ok(()))?)
     });
     if changed.is_err() && after != before {
         state.asked = before;
         // The failure of the change is what counts.
         let _ = entry.save(&state, &lock);
     }
-    Ok(changed?)
+    changed
 }
 
 /// Says what is not changed, though it is asked for.

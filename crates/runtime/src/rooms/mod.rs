@@ -28,6 +28,8 @@ pub mod pid_file;
 pub mod privileges;
 pub mod process;
 pub mod program;
+pub mod rdt;
+pub mod rdt_stats;
 pub mod rlimits;
 pub mod rootfs;
 pub mod sched;
