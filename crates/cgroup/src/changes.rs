@@ -87,6 +87,11 @@ pub fn changes(change: &Resources, asked: Asked, layout: Layout) -> Result<(Limi
         // It was only asked for to find the limit of swap alone.
         limits.writes.retain(|write| write.at != crate::memory::LIMIT);
     }
+    if quota == 0 {
+        for write in limits.writes.iter_mut().filter(|write| write.at == crate::cpu::QUOTA) {
+            write.at = crate::cpu::PERIOD.into();
+        }
+    }
     Ok((limits, after))
 }
 
@@ -188,6 +193,15 @@ mod tests {
             (memory, &[r#"{"memory":{"reservation":5}}"#], &["memory.low=5"]),
         ] {
             assert_eq!(written(Layout::V2, made_with, updates), expected, "{made_with} {updates:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_what_was_asked_for() {
+        let asked = Asked::of(Some(&resources(r#"{"cpu":{"quota":50,"period":100}}"#)));
+        for layout in [Layout::V1, Layout::V2] {
+            let (limits, _) = changes(&resources(r#"{"cpu":{"period":5}}"#), asked, layout).unwrap();
+            assert!(limits.writes.iter().all(|write| write.at == "linux.resources.cpu.period"), "{limits:?}");
         }
     }
 

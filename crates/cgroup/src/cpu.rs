@@ -7,8 +7,8 @@ use crate::limits::Refusal;
 use crate::plan::Planner;
 
 const SHARES: &str = "linux.resources.cpu.shares";
-const QUOTA: &str = "linux.resources.cpu.quota";
-const PERIOD: &str = "linux.resources.cpu.period";
+pub(crate) const QUOTA: &str = "linux.resources.cpu.quota";
+pub(crate) const PERIOD: &str = "linux.resources.cpu.period";
 const BURST: &str = "linux.resources.cpu.burst";
 const IDLE: &str = "linux.resources.cpu.idle";
 const RUNTIME: &str = "linux.resources.cpu.realtimeRuntime";
