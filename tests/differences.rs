@@ -162,12 +162,12 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         what: "Fields of a later version",
         runc: "",
-        tare: "tare run failed: linux.seccomp is not supported yet",
-        why: "`linux.seccomp`, `process.apparmorProfile` and `process.selinuxLabel` are refused by name: what \
+        tare: "tare run failed: linux.mountLabel is not supported yet",
+        why: "`process.apparmorProfile`, `process.selinuxLabel` and `linux.mountLabel` are refused by name: what \
               protects or limits is never left out in silence.",
         probe: |lab, runtime| {
             stderr_of(lab, runtime, |c| {
-                c.edit(|v| v["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"}));
+                c.edit(|v| v["linux"]["mountLabel"] = json!("a:b:c:d"));
             })
         },
     },
@@ -528,6 +528,7 @@ fn rows() -> impl Iterator<Item = &'static Difference> {
         crate::differences_idmap::ROWS,
         crate::differences_resources::ROWS,
         crate::differences_rootless::ROWS,
+        crate::differences_seccomp::ROWS,
         crate::differences_update::ROWS,
     ];
     DIFFERENCES.iter().chain(more.into_iter().flatten())

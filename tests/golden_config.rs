@@ -192,7 +192,8 @@ fn linux() -> Vec<Row> {
             "RT run failed: invalid device type \"z\"", Field("linux.devices[0].type")),
         row("unknown personality", |v| v["linux"]["personality"] = json!({"domain": "BOGUS"}), 1,
             "RT run failed: invalid personality domain BOGUS", Field("linux.personality.domain")).newer(),
-        row("seccomp", |v| v["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"}), 1, "", refused("linux.seccomp")).ours_only(),
+        row("seccomp action", |v| v["linux"]["seccomp"] = json!({"defaultAction": "BOGUS"}), 1,
+            "RT run failed: string BOGUS is not a valid action for seccomp", Field("linux.seccomp.defaultAction")),
         row("user namespace without maps", |v| push(&mut v["linux"]["namespaces"], json!({"type": "user"})), 1,
             "RT run failed: user namespaces enabled, but no uid mappings found", Has("(linux.gidMappings)")).newer(),
         row("user that is not mapped", |v| {

@@ -24,6 +24,7 @@ mod differences_fields;
 mod differences_idmap;
 mod differences_resources;
 mod differences_rootless;
+mod differences_seccomp;
 mod differences_update;
 mod events;
 mod exec;
@@ -58,6 +59,8 @@ mod rootless;
 mod run;
 mod scheduling;
 mod seal;
+mod seccomp;
+mod seccomp_listeners;
 mod security;
 mod sessions;
 mod spec;
@@ -122,6 +125,8 @@ fn main() -> std::process::ExitCode {
         run::TESTS,
         scheduling::TESTS,
         seal::TESTS,
+        seccomp::TESTS,
+        seccomp_listeners::TESTS,
         security::TESTS,
         sessions::TESTS,
         spec::TESTS,

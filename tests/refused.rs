@@ -9,7 +9,6 @@ fn by_their_names(lab: &Lab) -> Outcome {
     for (field, value) in [
         ("process.apparmorProfile", json!("unconfined")),
         ("process.selinuxLabel", json!("a:b:c:d")),
-        ("linux.seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("linux.mountLabel", json!("a:b:c:d")),
     ] {
         let (section, name) = field.rsplit_once('.').unwrap();

@@ -13,7 +13,7 @@ use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::idmap::UserNamespaces;
 use crate::rooms::{
     cgroup as cgroup_room, idmap, mappings, mounts, namespaces, net_devices, notify, oom, pid_file, rdt,
-    rlimits, terminal, trees, unit,
+    rlimits, seccomp, terminal, trees, unit,
 };
 use crate::spawn::{self, Caller};
 use crate::status;
@@ -218,6 +218,14 @@ fn talk(
                 trees::host_hand_over(plan, users, child.pidfd.as_fd(), root.as_fd(), sync)
                     .map_err(init_failed)?;
             }
+            Some(FromInit::Listener(number)) => {
+                let Child { pid, pidfd } = &made.child;
+                let state = hooks::state(&plan.id, "creating", *pid, &plan.bundle, &plan.annotations);
+                if let Some(listener) = seccomp::host_take(pidfd.as_fd(), number).map_err(start_failed)? {
+                    seccomp::host_hand_over(plan.seccomp.as_ref(), *pid, state, &listener)
+                        .map_err(start_failed)?;
+                }
+            }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(init_failed(error)),
             Some(FromInit::Cloned(_)) => {
@@ -261,7 +269,8 @@ fn init_died(plan: &Plan, made: &Made) -> Error {
             "container init was OOM-killed (memory limit too low?)",
         ));
     }
-    init_failed(Error::new(Kind::System, format!("init ended before the program began: {how}")))
+    let error = Error::new(Kind::System, format!("init ended before the program began: {how}"));
+    init_failed(seccomp::explain(error, plan.seccomp.as_ref()))
 }
 
 /// Waits for a child, and says how it ended or why that is not known.

@@ -9,7 +9,7 @@ use crate::host::{self, Handles, start_failed};
 use crate::init_exec::{self, Context};
 use crate::plan::ProcessPlan;
 use crate::rooms::namespaces::Joins;
-use crate::rooms::{fds, keyring, oom, pid_file, rdt, terminal, unit};
+use crate::rooms::{fds, hooks, keyring, oom, pid_file, rdt, seccomp, terminal, unit};
 use crate::spawn::{self, Caller};
 use crate::store::{Init, State};
 use crate::sync::{self, FromInit, ToInit};
@@ -23,6 +23,8 @@ pub struct Plan {
     pub caller: Caller,
     /// What comes of `process`.
     pub process: ProcessPlan,
+    /// When it loads the filter of the container.
+    pub seccomp_moment: Option<seccomp::Moment>,
     /// The terminal of the process.
     pub terminal: terminal::Plan,
     /// The session keyring of the container.
@@ -84,16 +86,17 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
             place(plan, state, init, started.child.pid).and_then(|()| sync::tell_init(&sync, ToInit::Placed))
         }
     });
-    let done = placed.and_then(|()| talk(&mut started, &sync, console.as_ref())).and_then(|()| {
-        if let Some(path) = handles.pid_file {
-            pid_file::host_write(path, started.child.pid)?;
-        }
-        if let Some(socket) = &pidfd_socket {
-            sys::sock::send(socket.as_fd(), b"setns", Some(started.child.pidfd.as_fd()))
-                .on(|| "--pidfd-socket".to_owned())?;
-        }
-        sync::tell_init(&sync, ToInit::Start)
-    });
+    let done =
+        placed.and_then(|()| talk(&mut started, state, init, &sync, console.as_ref())).and_then(|()| {
+            if let Some(path) = handles.pid_file {
+                pid_file::host_write(path, started.child.pid)?;
+            }
+            if let Some(socket) = &pidfd_socket {
+                sys::sock::send(socket.as_fd(), b"setns", Some(started.child.pidfd.as_fd()))
+                    .on(|| "--pidfd-socket".to_owned())?;
+            }
+            sync::tell_init(&sync, ToInit::Start)
+        });
     match done {
         Ok(()) => Ok(started),
         Err(error) => {
@@ -203,10 +206,24 @@ fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<
 }
 
 /// Listens until the process is ready.
-fn talk(started: &mut Started, sync: &OwnedFd, console: Option<&OwnedFd>) -> Result<()> {
+fn talk(
+    started: &mut Started,
+    state: &State,
+    init: Init,
+    sync: &OwnedFd,
+    console: Option<&OwnedFd>,
+) -> Result<()> {
+    let filter = state.exec.seccomp.as_ref();
     loop {
         match sync::hear_init(sync)? {
             Some(FromInit::Console(master)) => started.terminal = host::take_terminal(master, console)?,
+            Some(FromInit::Listener(number)) => {
+                let of = hooks::state(&state.id, "running", init.pid, &state.bundle, &state.annotations);
+                let Child { pid, pidfd } = &started.child;
+                if let Some(listener) = seccomp::host_take(pidfd.as_fd(), number).map_err(start_failed)? {
+                    seccomp::host_hand_over(filter, *pid, of, &listener).map_err(start_failed)?;
+                }
+            }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(start_failed(error)),
             Some(
@@ -221,7 +238,7 @@ fn talk(started: &mut Started, sync: &OwnedFd, console: Option<&OwnedFd>) -> Res
             None => {
                 let how = host::how_it_ended(started.child.pid);
                 let text = format!("the process ended before its program began: {how}");
-                return Err(start_failed(Error::new(Kind::System, text)));
+                return Err(start_failed(seccomp::explain(Error::new(Kind::System, text), filter)));
             }
         }
     }

@@ -11,10 +11,11 @@ use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::idmap::UserNamespaces;
 use crate::rooms::namespaces::{self, Joins};
+use crate::rooms::seccomp::Moment;
 use crate::rooms::trees::{self, Trees};
 use crate::rooms::{
     affinity, cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, net_devices, personality,
-    privileges, process, program, rlimits, rootfs, sched, signals, sysctl, terminal, time, uts,
+    privileges, process, program, rlimits, rootfs, sched, seccomp, signals, sysctl, terminal, time, uts,
 };
 use crate::spawn::{Caller, Spawn};
 use crate::sync::{self, FromInit, ToInit};
@@ -86,6 +87,8 @@ pub(crate) struct Prepared<'a> {
     pub program: CString,
     /// Its environment.
     pub env: Vec<Cow<'a, CStr>>,
+    /// The filter that is loaded last of all.
+    pub filter: Option<&'a seccomp::Filter>,
 }
 
 /// Says that the program could not be executed when nobody waits for that any more, and ends.
@@ -103,6 +106,7 @@ pub(crate) fn fail_late(error: &Error) -> ! {
 /// Becomes the program, with the signals that one begins with; returns only an error.
 pub(crate) fn execute(prepared: &Prepared<'_>, args: &[CString]) -> Result<Infallible> {
     signals::init_reset()?;
+    seccomp::init_load_last(prepared.filter)?;
     let errno = sys::process::execve(&prepared.program, args, &prepared.env);
     let text = format!("exec {}: {}", prepared.program.to_string_lossy(), sys::errno_text(errno));
     let why = program::init_explain(&prepared.program, args, &prepared.env, errno);
@@ -154,14 +158,21 @@ fn init_receive_devices(plan: &Plan, sync: &OwnedFd) -> Result<bool> {
     Ok(hear(sync)? == Some(ToInit::DevicesMoved))
 }
 
-/// Becomes the program's user. The kernel lets nobody but root of the host join the namespaces of a process that may
+/// Becomes the program's user, in the working directory. The kernel lets nobody but root of the host join the namespaces of a process that may
 /// not be looked into: `exec` of an ordinary user could not reach a container that waits, or has just been started.
 fn become_user(context: &Context<'_>) -> Result<()> {
-    privileges::init_become_user(&context.plan.privileges, context.plan.caller)?;
-    if context.spawn.map && context.plan.caller != Caller::Root {
+    let plan = context.plan;
+    // First with the rights of the runtime, which may see directories that the user may not.
+    let entered = process::init_enter_cwd(&plan.process)?;
+    privileges::init_own_stdio(&plan.privileges, &plan.terminal)?;
+    privileges::init_become_user(&plan.privileges, plan.caller)?;
+    if context.spawn.map && plan.caller != Caller::Root {
         sys::cred::set_dumpable(true)?;
     }
-    Ok(())
+    if !entered {
+        process::init_enter_cwd_as_user(&plan.process)?;
+    }
+    process::init_verify_cwd()
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
@@ -218,20 +229,17 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     let env = process::init_env(&plan.process, plan.privileges.uid);
     rlimits::init_apply(&plan.rlimits)?;
     privileges::init_drop_bounding(&plan.privileges)?;
-    // First with the rights of the runtime, which may see directories that the user may not.
-    let entered = process::init_enter_cwd(&plan.process)?;
-    privileges::init_own_stdio(&plan.privileges, &plan.terminal)?;
     become_user(context)?;
-    if !entered {
-        process::init_enter_cwd_as_user(&plan.process)?;
-    }
-    process::init_verify_cwd()?;
+    let (filter, moment) = (plan.seccomp.as_ref(), plan.seccomp_moment());
+    seccomp::init_load(filter, moment, Moment::WithRights, sync)?;
     privileges::init_set_capabilities(&plan.privileges)?;
     sys::cred::set_umask(plan.privileges.umask);
     let program = process::init_find_program(&plan.process)?;
+    seccomp::init_load(filter, moment, Moment::BeforeReady, sync)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
     let go = matches!(hear(sync)?, Some(ToInit::Start | ToInit::WaitForStart));
-    Ok(go.then_some(Prepared { program, env }))
+    let filter = seccomp::for_last(filter, moment);
+    Ok(go.then_some(Prepared { program, env, filter }))
 }
 
 /// The runtime's next word, where the end of the runtime is not an error to tell it.

@@ -10,9 +10,10 @@ use crate::Result;
 use crate::host_exec::Plan;
 use crate::init::{self, Prepared};
 use crate::rooms::namespaces::Joins;
+use crate::rooms::seccomp::Moment;
 use crate::rooms::{
     affinity, cgroup, fds, keyring, mappings, memory_policy, personality, privileges, process, rlimits,
-    sched, terminal,
+    sched, seccomp, terminal,
 };
 use crate::spawn::Spawn;
 use crate::store::State;
@@ -96,9 +97,13 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
         process::init_enter_cwd_as_user(&plan.process.process)?;
     }
     process::init_verify_cwd()?;
+    let (filter, moment) = (exec.seccomp.as_ref(), plan.seccomp_moment);
+    seccomp::init_load(filter, moment, Moment::WithRights, sync)?;
     privileges::init_set_capabilities(&plan.process.privileges)?;
     sys::cred::set_umask(exec.umask);
     let program = process::init_find_program(&plan.process.process)?;
+    seccomp::init_load(filter, moment, Moment::BeforeReady, sync)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
-    Ok((init::hear(sync)? == Some(ToInit::Start)).then_some(Prepared { program, env }))
+    let filter = seccomp::for_last(filter, moment);
+    Ok((init::hear(sync)? == Some(ToInit::Start)).then_some(Prepared { program, env, filter }))
 }

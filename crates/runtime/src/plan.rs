@@ -12,8 +12,8 @@ use crate::rooms::idmap::Ids;
 use crate::rooms::mounts::Around;
 use crate::rooms::{
     affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
-    net_devices, notify, oom, personality, privileges, process, rdt, rlimits, rootfs, sched, subids, sysctl,
-    terminal, time, unit, uts,
+    net_devices, notify, oom, personality, privileges, process, rdt, rlimits, rootfs, sched, seccomp, subids,
+    sysctl, terminal, time, unit, uts,
 };
 use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
@@ -67,6 +67,8 @@ pub struct Plan {
     pub memory_policy: memory_policy::Plan,
     /// `linux.personality`.
     pub personality: personality::Plan,
+    /// `linux.seccomp`.
+    pub seccomp: seccomp::Plan,
     /// `process.terminal`, `process.consoleSize`.
     pub terminal: terminal::Plan,
     /// `hooks`.
@@ -79,6 +81,14 @@ pub struct Plan {
     pub notify: notify::Plan,
     /// What of `process` holds for those of `exec` that say nothing of it.
     pub exec_defaults: oci::Process,
+}
+
+impl Plan {
+    /// When the filter is loaded. Programs of the image that run before the container's own have it as well.
+    pub fn seccomp_moment(&self) -> Option<seccomp::Moment> {
+        let image_first = !self.hooks.of(hooks::Stage::StartContainer).is_empty();
+        seccomp::moment(self.seccomp.as_ref(), self.privileges.no_new_privileges, image_first)
+    }
 }
 
 /// What besides the config decides.
@@ -123,8 +133,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
     let process = plan_process(process, facts.last_capability, &mut faults);
     let place = root.as_ref().map_or_else(PathBuf::new, |root| rootfs::place(&root.path, bundle));
     let outside = Outside { mounts, user, root: &place, annotations };
-    let without = oci::Linux::default();
-    let linux = plan_linux(linux.as_ref().unwrap_or(&without), &outside, inputs, facts, &mut faults)?;
+    let linux = plan_linux(linux.as_ref(), &outside, inputs, facts, &mut faults)?;
     let rootfs = rootfs::plan(
         root.as_ref(),
         &linux.rootfs_propagation,
@@ -163,6 +172,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         rdt: linux.rdt,
         memory_policy: linux.memory_policy,
         personality: linux.personality,
+        seccomp: linux.seccomp,
         process: process.process,
         privileges: process.privileges,
         rlimits: process.rlimits,
@@ -263,6 +273,7 @@ struct LinuxPlan {
     rdt: rdt::Plan,
     memory_policy: memory_policy::Plan,
     personality: personality::Plan,
+    seccomp: seccomp::Plan,
     rootfs_propagation: String,
 }
 
@@ -276,13 +287,14 @@ struct Outside<'a> {
 }
 
 fn plan_linux(
-    raw: &oci::Linux,
+    raw: Option<&oci::Linux>,
     outside: &Outside<'_>,
     inputs: &Inputs<'_>,
     facts: &HostFacts,
     faults: &mut Faults,
 ) -> Result<LinuxPlan> {
-    let Outside { mounts, user, root, annotations: _ } = *outside;
+    let without = oci::Linux::default();
+    let Outside { mounts, user, root, annotations } = *outside;
     let oci::Linux {
         uid_mappings,
         gid_mappings,
@@ -301,20 +313,16 @@ fn plan_linux(
         memory_policy,
         personality,
         time_offsets,
-    } = raw;
-    for (at, present) in [("linux.seccomp", seccomp.is_some()), ("linux.mountLabel", !mount_label.is_empty())]
-    {
-        if present {
-            faults.unsupported(at);
-        }
+    } = raw.unwrap_or(&without);
+    if !mount_label.is_empty() {
+        faults.unsupported("linux.mountLabel");
     }
     let namespaces = namespaces::plan(namespaces, faults);
     let asker = mappings::Asker { caller: facts.caller, uid: facts.ids.0, gid: facts.ids.1 };
     let mappings =
         mappings::plan(uid_mappings, gid_mappings, &namespaces.user, asker, subids::host_read, faults);
     mappings::check_user(user, uid_mappings, gid_mappings, &namespaces.user, faults);
-    let cgroup =
-        plan_cgroup(cgroups_path, resources.as_ref(), devices, outside.annotations, inputs, facts, faults)?;
+    let cgroup = plan_cgroup(cgroups_path, resources.as_ref(), devices, annotations, inputs, facts, faults)?;
     if cgroup.cgroup.directories.is_empty() && namespaces.pid != namespaces::Namespace::New {
         log::warn!(
             "the container has neither a cgroup nor a PID namespace of its own: \
@@ -337,6 +345,7 @@ fn plan_linux(
         rdt: rdt::plan(intel_rdt.as_ref(), inputs.id, rdt::host_find, faults),
         memory_policy: memory_policy::plan(memory_policy.as_ref(), faults),
         personality: personality::plan(personality.as_ref(), faults),
+        seccomp: seccomp::plan(seccomp.as_ref(), annotations, sys::seccomp::knows, faults),
         rootfs_propagation: rootfs_propagation.clone(),
         namespaces,
         mappings,

@@ -80,6 +80,8 @@ pub struct Exec {
     pub umask: u32,
     /// Whether it has a session keyring of its own.
     pub keyring: bool,
+    /// `linux.seccomp`, compiled.
+    pub seccomp: crate::rooms::seccomp::Plan,
     /// What else of `process` holds for one that says nothing of it: capabilities, scheduling, processors.
     pub defaults: oci::Process,
 }
@@ -118,6 +120,7 @@ impl State {
                 personality: plan.personality,
                 umask: plan.privileges.umask,
                 keyring: plan.keyring.is_some(),
+                seccomp: plan.seccomp.clone(),
                 defaults: plan.exec_defaults.clone(),
             },
             cgroup: plan.cgroup.cgroup.clone(),

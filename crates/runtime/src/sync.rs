@@ -19,6 +19,8 @@ pub enum FromInit {
     NeedTrees(OwnedFd),
     /// The master of the container's terminal.
     Console(OwnedFd),
+    /// It loads its filter now, whose listener will be the descriptor of this number.
+    Listener(i32),
     /// Mounts and devices are in place: `prestart` and `createRuntime` hooks may run.
     RootfsReady,
     /// All is set up; only the program is not executed yet.
@@ -55,6 +57,7 @@ const CLONED: u8 = 5;
 const NEED_MAPS: u8 = 6;
 const NEED_DEVICES: u8 = 7;
 const NEED_TREES: u8 = 8;
+const LISTENER: u8 = 9;
 
 const KINDS: [Kind; 7] =
     [Kind::NotFound, Kind::Exists, Kind::State, Kind::Invalid, Kind::Unsupported, Kind::System, Kind::Exec];
@@ -66,6 +69,10 @@ pub fn tell_runtime(socket: &OwnedFd, message: &FromInit) -> Result<()> {
         FromInit::Cloned(pid) => {
             let [a, b, c, d] = pid.to_ne_bytes();
             sys::sock::send(socket, &[CLONED, a, b, c, d], None)?;
+        }
+        FromInit::Listener(number) => {
+            let [a, b, c, d] = number.to_ne_bytes();
+            sys::sock::send(socket, &[LISTENER, a, b, c, d], None)?;
         }
         FromInit::NeedMaps => sys::sock::send(socket, &[NEED_MAPS], None)?,
         FromInit::NeedDevices(fd) => sys::sock::send(socket, &[NEED_DEVICES], Some(fd.as_fd()))?,
@@ -86,6 +93,7 @@ pub fn hear_init(socket: &OwnedFd) -> Result<Option<FromInit>> {
     Ok(Some(match (message.split_first(), fd) {
         (None, _) => return Ok(None),
         (Some((&CLONED, &[a, b, c, d])), _) => FromInit::Cloned(i32::from_ne_bytes([a, b, c, d])),
+        (Some((&LISTENER, &[a, b, c, d])), _) => FromInit::Listener(i32::from_ne_bytes([a, b, c, d])),
         (Some((&NEED_MAPS, _)), _) => FromInit::NeedMaps,
         (Some((&NEED_DEVICES, _)), Some(fd)) => FromInit::NeedDevices(fd),
         (Some((&NEED_TREES, _)), Some(fd)) => FromInit::NeedTrees(fd),

@@ -1,7 +1,7 @@
 //! Files of the host, read and written with few calls and without `std::fs`.
 //!
 //! Paths in a container's root file system do not belong here: see [`crate::root`].
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -15,6 +15,11 @@ pub fn open_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlags, mode:
     let path = path.as_ref();
     let mode = Mode::from_raw_mode(mode);
     retry(|| rustix::fs::openat(dir, path, flags | OFlags::CLOEXEC, mode)).named("open", || show(path))
+}
+
+/// The number that the caller's next descriptor will have.
+pub fn next_descriptor(any: BorrowedFd<'_>) -> Result<i32> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(any, 0).call("fcntl F_DUPFD_CLOEXEC")?.as_raw_fd())
 }
 
 /// Opens `path` for reading.

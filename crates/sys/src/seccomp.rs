@@ -62,6 +62,8 @@ pub fn set_filter(program: &[Insn], flags: u32) -> Result<Option<OwnedFd>> {
 /// Whether the kernel knows a flag of [`set_filter`].
 pub fn knows(flag: u32) -> bool {
     let none = std::ptr::null::<Program>();
+    // This one is refused alone.
+    let flag = if flag == flag::WAIT_KILLABLE_RECV { flag | flag::NEW_LISTENER } else { flag };
     // SAFETY: without a program the call only looks at its flags, and then fails.
     let ret = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flag, none) };
     check(ret) == Err(Errno::FAULT)
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn flags_are_asked_of_the_kernel() {
-        assert!(knows(flag::LOG) && knows(flag::SPEC_ALLOW));
+        assert!(knows(flag::LOG) && knows(flag::SPEC_ALLOW) && knows(flag::WAIT_KILLABLE_RECV));
         assert!(!knows(1 << 30));
     }
 }

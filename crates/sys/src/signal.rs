@@ -133,6 +133,12 @@ pub fn open_process(pid: i32) -> Result<OwnedFd> {
         .named("pidfd_open", || pid.to_string())
 }
 
+/// A copy of the descriptor `number` of a process, close-on-exec. `EBADF` when it has none such.
+pub fn take_descriptor(process: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
+    rustix::process::pidfd_getfd(process, number, rustix::process::PidfdGetfdFlags::empty())
+        .named("pidfd_getfd", || number.to_string())
+}
+
 /// Signal names as kill(1) knows them, without `SIG`, with their numbers on this architecture.
 const NAMES: [(&str, i32); 35] = [
     ("ABRT", libc::SIGABRT),

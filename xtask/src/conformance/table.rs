@@ -32,6 +32,7 @@ const LATER: &str = "refused::by_their_names";
 /// What `linux.intelRdt` needs.
 const RESCTRL: &str = "`CONFIG_X86_CPU_RESCTRL`, a processor that has it, resctrl mounted";
 const CFQ: &str = "cgroup version 1, Linux before 5.0 with `CONFIG_IOSCHED_CFQ`";
+const SECCOMP: &str = "`CONFIG_SECCOMP_FILTER`";
 const V1: &str = "cgroup version 1: version 2 has no such limit";
 
 pub(super) const ROWS: &[Row] = &[
@@ -120,7 +121,54 @@ pub(super) const ROWS: &[Row] = &[
     row("linux.devices*", "rooms/devices", Supported, "devices::configured_devices", ""),
     row("linux.netDevices", "rooms/net_devices", Supported, "net_devices::moved_with_all_that_it_has", ""),
     row("linux.netDevices.NAME.name", "rooms/net_devices", Supported, "net_devices::given_another_name", ""),
-    row("linux.seccomp*", "runtime/plan", Refused, LATER, ""),
+    row("linux.seccomp", "rooms/seccomp", Supported, "seccomp::the_same_as_runc", SECCOMP),
+    row(
+        "linux.seccomp.defaultAction",
+        "seccomp/profile",
+        Supported,
+        "seccomp::newer_calls_do_not_exist",
+        SECCOMP,
+    ),
+    row(
+        "linux.seccomp.defaultErrnoRet",
+        "seccomp/profile",
+        Supported,
+        "seccomp::errno_of_a_rule_and_of_the_default",
+        SECCOMP,
+    ),
+    row("linux.seccomp.architectures", "seccomp/arch", Supported, "seccomp::other_architectures", SECCOMP),
+    row(
+        "linux.seccomp.flags",
+        "rooms/seccomp",
+        Supported,
+        "seccomp::features_say_so",
+        "the flag in the kernel",
+    ),
+    row(
+        "linux.seccomp.listenerPath",
+        "rooms/seccomp",
+        Supported,
+        "seccomp_listeners::a_listener_decides",
+        "Linux 5.6",
+    ),
+    row(
+        "linux.seccomp.listenerMetadata",
+        "rooms/seccomp",
+        Supported,
+        "seccomp_listeners::a_listener_decides",
+        "Linux 5.6",
+    ),
+    row("linux.seccomp.syscalls", "seccomp/rules", Supported, "seccomp::the_same_as_runc", SECCOMP),
+    row("linux.seccomp.syscalls[].names", "seccomp/profile", Supported, "seccomp::unknown_names", SECCOMP),
+    row("linux.seccomp.syscalls[].action", "seccomp/profile", Supported, "seccomp::every_action", SECCOMP),
+    row(
+        "linux.seccomp.syscalls[].errnoRet",
+        "seccomp/profile",
+        Supported,
+        "seccomp::errno_of_a_rule_and_of_the_default",
+        SECCOMP,
+    ),
+    row("linux.seccomp.syscalls[].args*", "seccomp/program", Supported, "seccomp::every_comparison", SECCOMP),
     row("linux.rootfsPropagation", "rooms/rootfs", Supported, "mounts::root_propagation", ""),
     row("linux.maskedPaths", "rooms/mask", Supported, "mounts::masked_paths", ""),
     row("linux.readonlyPaths", "rooms/mask", Supported, "mounts::readonly_paths", ""),

@@ -8,7 +8,7 @@ use crate::host::{self, Handles};
 use crate::host_exec::{self, Plan};
 use crate::plan::plan_process;
 use crate::relay;
-use crate::rooms::{fds, keyring, signals, terminal};
+use crate::rooms::{fds, keyring, seccomp, signals, terminal};
 use crate::status::{self, Status};
 use crate::store::{self, Purpose, State};
 use crate::{Context, Error, Kind, Result, bundle, facts};
@@ -98,6 +98,11 @@ fn plan(ctx: &Context, state: &State, options: &mut ExecOptions, console: Option
     let terminal = terminal::plan(terminal, size, console, options.detach, ctx.program)?;
     Ok(Plan {
         caller: facts::caller(),
+        seccomp_moment: seccomp::moment(
+            state.exec.seccomp.as_ref(),
+            process.privileges.no_new_privileges,
+            false,
+        ),
         process,
         terminal,
         keyring: keyring::plan(&state.id, !state.exec.keyring)?,

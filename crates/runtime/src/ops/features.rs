@@ -4,7 +4,7 @@ use oci::features::{
     Selinux,
 };
 
-use crate::rooms::{memory_policy, mount_options, privileges};
+use crate::rooms::{memory_policy, mount_options, privileges, seccomp as room};
 
 /// The oldest version of the specification whose configs can be run.
 const OLDEST: &str = "1.0.0";
@@ -40,13 +40,26 @@ fn linux() -> Linux {
         namespaces: strings(NAMESPACES),
         capabilities: privileges::CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect(),
         cgroup: Some(Cgroup { v1: yes, v2: yes, systemd: yes, systemd_user: yes, rdma: yes }),
-        seccomp: Some(Seccomp { enabled: no, ..Seccomp::default() }),
+        seccomp: Some(seccomp()),
         apparmor: Some(Apparmor { enabled: no }),
         selinux: Some(Selinux { enabled: no }),
         intel_rdt: Some(IntelRdt { enabled: yes, schemata: yes, monitoring: yes }),
         memory_policy: Some(MemoryPolicy { modes, flags }),
         mount_extensions: Some(MountExtensions { idmap: Some(Idmap { enabled: yes }) }),
         net_devices: Some(NetDevices { enabled: yes }),
+    }
+}
+
+/// The one part that also says what this kernel can do.
+fn seccomp() -> Seccomp {
+    let (known_flags, supported_flags) = room::flags(sys::seccomp::knows);
+    Seccomp {
+        enabled: Some(seccomp::Arch::NATIVE.is_some()),
+        actions: strings(seccomp::ACTIONS),
+        operators: strings(seccomp::OPERATORS),
+        archs: strings(seccomp::ARCHITECTURES.map(|(name, _)| name)),
+        known_flags,
+        supported_flags,
     }
 }
 
@@ -73,7 +86,7 @@ mod tests {
     #[test]
     fn says_no_rather_than_nothing() {
         let printed = serde_json::to_value(features()).unwrap();
-        for path in ["seccomp/enabled", "apparmor/enabled", "selinux/enabled"] {
+        for path in ["apparmor/enabled", "selinux/enabled"] {
             assert_eq!(printed.pointer(&format!("/linux/{path}")), Some(&false.into()), "{path}");
         }
     }

@@ -33,6 +33,7 @@ pub mod rdt_stats;
 pub mod rlimits;
 pub mod rootfs;
 pub mod sched;
+pub mod seccomp;
 pub mod signals;
 pub mod subids;
 pub mod sysctl;

@@ -19,7 +19,8 @@ pub struct Plan {
     pub umask: u32,
     capabilities: Capabilities,
     last_capability: u32,
-    no_new_privileges: bool,
+    /// Whether no execve may give more.
+    pub no_new_privileges: bool,
 }
 
 /// Capabilities by name, without `CAP_`; the place in the list is the number. See capabilities(7).
