@@ -211,6 +211,12 @@ fn normal(line: &str, c: &Container) -> String {
             return format!("{parent}somebody{rest}");
         }
     }
+    // runc 1.3 gives a group of `exec -g` twice.
+    if line.starts_with("status: Groups:") || line.starts_with("id: ") {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        words.dedup();
+        return words.join(" ");
+    }
     // Keyrings of other tests.
     if line.starts_with("keys: ") && !line.contains("ID") {
         return String::new();

@@ -220,6 +220,7 @@ fn no_way_to_systemd(lab: &Lab) -> Outcome {
 }
 
 fn cgroups_without_systemd_need_no_bus(lab: &Lab) -> Outcome {
+    lab.makes_groups()?;
     let (path, count) = fake(lab, |_, _| {});
     let c = lab.container(&["sleep", "100"]);
     let call = |args: &[&str]| {
