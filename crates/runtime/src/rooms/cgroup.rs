@@ -11,7 +11,7 @@ use crate::{Error, Kind, Result};
 
 /// What a caller can do who may not make cgroups.
 pub const DELEGATE: &str = "an ordinary user has cgroups where they are delegated: with systemd and cgroup v2, `systemd-run \
-    --user --scope` calls a command there";
+    --user --scope` calls a command there, and --systemd-cgroup makes them there from everywhere";
 
 /// Where the cgroup is and what is written to it.
 #[derive(Clone, Debug)]
