@@ -38,6 +38,7 @@ mod golden_cli;
 mod golden_config;
 mod golden_exec;
 mod harness;
+mod holes;
 mod hooks;
 mod idmap;
 mod idmap_filesystems;
@@ -104,6 +105,7 @@ fn main() -> std::process::ExitCode {
         exec_many::TESTS,
         features::TESTS,
         golden::TESTS,
+        holes::RACES,
         hooks::TESTS,
         idmap::TESTS,
         idmap_filesystems::TESTS,

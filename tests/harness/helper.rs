@@ -52,6 +52,7 @@ pub fn asked() -> Option<ExitCode> {
                 let _ = to_notify_socket(message, 0);
             }
         },
+        ("--exchange", [dir, one, other]) => super::race::exchange(dir, one, other),
         ("--die-with-parent", [signal, program, args @ ..]) => {
             let signal = signal.parse().ok().and_then(Signal::from_named_raw);
             set_parent_process_death_signal(signal).map_err(Into::into).and_then(|()| {

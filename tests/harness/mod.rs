@@ -7,6 +7,7 @@ pub mod helper;
 pub mod lab;
 pub mod leaks;
 pub mod pty;
+pub mod race;
 pub mod report;
 pub mod runtime;
 pub mod screen;

@@ -212,8 +212,7 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     process::init_make_cwd(&plan.process, &root)?;
     use_terminal(plan, &root, host_fds, sync)?;
     // What hooks have mounted is covered as well.
-    mask::init_readonly(&plan.mask, &root)?;
-    mask::init_mask(&plan.mask, &root)?;
+    mask::init_apply(&plan.mask, &root)?;
     mounts::init_seal(&plan.mounts, &root)?;
     rootfs::init_seal(&plan.rootfs, &root)?;
     rootfs::init_enter(&plan.rootfs, &root)?;

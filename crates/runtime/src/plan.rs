@@ -340,7 +340,7 @@ fn plan_linux(
         time: time::plan(&namespaces.time, time_offsets, faults),
         devices: devices::plan(devices, mounts::brings_dev(&mounts), bound, faults),
         net_devices: net_devices::plan(net_devices, &namespaces.network, other, facts.rootless(), faults),
-        mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, faults),
+        mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, mounts::kernels(&mounts), faults),
         sysctl: sysctl::plan(sysctl, &namespaces, other, faults),
         rdt: rdt::plan(intel_rdt.as_ref(), inputs.id, rdt::host_find, faults),
         memory_policy: memory_policy::plan(memory_policy.as_ref(), faults),

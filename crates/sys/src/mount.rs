@@ -303,5 +303,8 @@ pub fn fs_magic(fd: BorrowedFd<'_>) -> Result<u64> {
 /// [`fs_magic`] of procfs.
 pub const PROC_MAGIC: u64 = 0x9fa0;
 
+/// [`fs_magic`] of sysfs.
+pub const SYSFS_MAGIC: u64 = 0x6265_6572;
+
 /// [`fs_magic`] of devpts.
 pub const DEVPTS_MAGIC: u64 = 0x1cd1;

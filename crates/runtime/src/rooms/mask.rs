@@ -15,10 +15,20 @@ use sys::root::RootDir;
 pub struct Plan {
     masked: Vec<PathBuf>,
     readonly: Vec<PathBuf>,
+    kernels: Vec<Kernels>,
 }
 
-/// Decides the paths.
-pub fn plan(masked: &[String], readonly: &[String], mount: &Namespace, faults: &mut Faults) -> Plan {
+/// A file system of the kernel that the config mounts, by its directory below the root and its magic number.
+pub type Kernels = (&'static str, u64);
+
+/// Decides the paths. `kernels` are those file systems in which they are that must be there.
+pub fn plan(
+    masked: &[String],
+    readonly: &[String],
+    mount: &Namespace,
+    kernels: Vec<Kernels>,
+    faults: &mut Faults,
+) -> Plan {
     let wanted = !masked.is_empty() || !readonly.is_empty();
     if wanted && !mount.is_private() {
         let at = if masked.is_empty() { "linux.readonlyPaths" } else { "linux.maskedPaths" };
@@ -29,14 +39,41 @@ pub fn plan(masked: &[String], readonly: &[String], mount: &Namespace, faults: &
         let paths = list.iter().map(|path| sys::root::clean(Path::new(path)));
         paths.filter(|path| !path.as_os_str().is_empty() && seen.insert(path.clone())).collect()
     };
-    Plan { masked: unique(masked), readonly: unique(readonly) }
+    Plan { masked: unique(masked), readonly: unique(readonly), kernels }
 }
 
-/// Makes the read-only paths read-only, each by a bind of itself.
-pub fn init_readonly(plan: &Plan, root: &RootDir) -> Result<()> {
+/// Where the paths begin.
+struct Tops<'a> {
+    root: &'a RootDir,
+    kernels: Vec<(&'static str, RootDir)>,
+}
+
+/// Makes the read-only paths read-only, then covers the masked ones.
+pub fn init_apply(plan: &Plan, root: &RootDir) -> Result<()> {
+    let all = || plan.readonly.iter().chain(&plan.masked);
+    let wanted = plan.kernels.iter().filter(|(dir, _)| all().any(|path| path.starts_with(dir)));
+    let kernels = wanted.map(|kernel| Ok((kernel.0, open_kernels(*kernel, root)?))).collect::<Result<_>>()?;
+    let tops = Tops { root, kernels };
+    init_readonly(plan, &tops)?;
+    init_mask(plan, &tops)
+}
+
+/// Opens the kernel's own directory. A neighbour that has the same root file system could have put a symlink in the
+/// place of the one that it is mounted on: there would be nothing to mask then (CVE-2019-19921).
+fn open_kernels((dir, magic): Kernels, root: &RootDir) -> Result<RootDir> {
+    let failed = || format!("can't mask paths in /{dir}");
+    let top = root.open_plain(Path::new(dir)).on(failed)?;
+    if sys::mount::fs_magic(top.as_fd()).on(failed)? != magic {
+        return Err(Error::new(Kind::Invalid, "it is not what was mounted there").context(failed()));
+    }
+    Ok(RootDir::new(top))
+}
+
+/// Makes each path read-only by a bind of itself.
+fn init_readonly(plan: &Plan, tops: &Tops<'_>) -> Result<()> {
     for path in &plan.readonly {
         let failed = || format!("can't make {:?} read-only", Path::new("/").join(path));
-        let Some(target) = existing(root, path).on(failed)? else { continue };
+        let Some(target) = existing(tops, path).on(failed)? else { continue };
         let tree = sys::mount::clone_tree(target.as_fd(), Path::new(""), true).on(failed)?;
         let change = Change { set: attr::RDONLY, clear: 0 };
         sys::mount::set_attributes(tree.as_fd(), change, None, false).on(failed)?;
@@ -45,19 +82,19 @@ pub fn init_readonly(plan: &Plan, root: &RootDir) -> Result<()> {
     Ok(())
 }
 
-/// Covers the masked paths: directories by an empty one, everything else by the null device.
-pub fn init_mask(plan: &Plan, root: &RootDir) -> Result<()> {
+/// Covers directories by an empty one, everything else by the null device.
+fn init_mask(plan: &Plan, tops: &Tops<'_>) -> Result<()> {
     let (mut null, mut empty) = (None, None);
     for path in &plan.masked {
         let failed = || format!("can't mask path {:?}", Path::new("/").join(path));
-        let Some(target) = existing(root, path).on(failed)? else { continue };
+        let Some(target) = existing(tops, path).on(failed)? else { continue };
         if sys::file::is_dir(&sys::file::stat_fd(target.as_fd()).on(failed)?) {
             empty = Some(cover_directory(&target, empty).on(failed)?);
             continue;
         }
         let device = match null {
             Some(device) => device,
-            None => null_device(root).map_err(|e| e.context("can't mask paths"))?,
+            None => null_device(tops.root).map_err(|e| e.context("can't mask paths"))?,
         };
         let tree = sys::mount::clone_tree(device.as_fd(), Path::new(""), false).on(failed)?;
         sys::mount::attach(tree.as_fd(), target.as_fd()).on(failed)?;
@@ -96,8 +133,14 @@ fn null_device(root: &RootDir) -> Result<OwnedFd> {
 }
 
 /// A handle to what is at `path` now; a path that this kernel or image has not is passed over.
-fn existing(root: &RootDir, path: &Path) -> Result<Option<OwnedFd>, sys::Error> {
-    match root.open_path(path) {
+fn existing(tops: &Tops<'_>, path: &Path) -> Result<Option<OwnedFd>, sys::Error> {
+    let below = |(dir, top)| Some((top, path.strip_prefix(dir).ok()?));
+    let within = tops.kernels.iter().map(|(dir, top)| (dir, top)).find_map(below);
+    let opened = match within.filter(|(_, below)| !below.as_os_str().is_empty()) {
+        Some((top, below)) => top.open_path(below),
+        None => tops.root.open_path(path),
+    };
+    match opened {
         Ok(fd) => Ok(Some(fd)),
         Err(e) if matches!(e.errno, sys::Errno::NOENT | sys::Errno::NOTDIR) => Ok(None),
         Err(e) => Err(e),
@@ -111,7 +154,7 @@ mod tests {
     #[test]
     fn paths_are_clean_and_unique() {
         let list = ["/proc/kcore", "/proc//kcore/", "/", "/proc/../sys"].map(String::from);
-        let plan = plan(&list, &[], &Namespace::New, &mut Faults::default());
+        let plan = plan(&list, &[], &Namespace::New, Vec::new(), &mut Faults::default());
         assert_eq!(plan.masked, [Path::new("proc/kcore"), Path::new("sys")]);
     }
 }

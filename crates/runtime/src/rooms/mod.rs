@@ -23,6 +23,7 @@ pub mod namespaces;
 pub mod net_devices;
 pub mod notify;
 pub mod oom;
+pub mod over_proc;
 pub mod personality;
 pub mod pid_file;
 pub mod privileges;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::error::On;
 use crate::faults::Faults;
 use crate::rooms::idmap::{self, IdMap, Ids, Of, UserNamespaces};
+use crate::rooms::mask::Kernels;
 use crate::rooms::mount_options::{self, Depth, Options};
+use crate::rooms::over_proc;
 use crate::{Error, Kind, Result};
 use sys::mount::{Change, Propagation, attr};
 use sys::root::RootDir;
@@ -136,6 +138,17 @@ fn inside_root(destination: &str, root: &Path) -> PathBuf {
 /// Whether `/dev` is the caller's own: then nothing is made in it.
 pub fn brings_dev(plan: &Plan) -> bool {
     plan.iter().any(|m| matches!(m.what, What::Bind(..)) && m.path == Path::new("dev"))
+}
+
+/// What of the kernel's own is at `/proc` and `/sys` when all is mounted.
+pub fn kernels(plan: &Plan) -> Vec<Kernels> {
+    let is_there = |dir: &str, type_name| match plan.iter().rfind(|m| m.path == Path::new(dir))?.what {
+        What::New(ref kind) => (kind == type_name).then_some(()),
+        What::Bind(ref source, _) => (source == &Path::new("/").join(dir)).then_some(()),
+        What::Cgroup(_) => None,
+    };
+    let proc = is_there("proc", "proc").map(|()| ("proc", sys::mount::PROC_MAGIC));
+    proc.into_iter().chain(is_there("sys", "sysfs").map(|()| ("sys", sys::mount::SYSFS_MAGIC))).collect()
 }
 
 /// The id maps of all that have one.
@@ -465,7 +478,7 @@ fn open_target(
         let text = format!("mountpoint {:?} is on the top of rootfs", mount.destination);
         return Err(Error::new(Kind::Invalid, text));
     }
-    check_over_proc(&mount.destination, &inside, source)?;
+    over_proc::check(&mount.destination, &inside, source)?;
     Ok(target)
 }
 
@@ -476,43 +489,6 @@ fn inside(root: &RootDir, target: &OwnedFd) -> Result<PathBuf> {
         let text = format!("mountpoint {:?} is outside of rootfs {:?}", real.display(), top.display());
         Error::new(Kind::System, text)
     })
-}
-
-/// What lxcfs may put over files of procfs.
-const PROC_FILES: [&str; 10] = [
-    "cpuinfo",
-    "diskstats",
-    "meminfo",
-    "stat",
-    "swaps",
-    "uptime",
-    "loadavg",
-    "slabinfo",
-    "sys/kernel/ns_last_pid",
-    "sys/crypto/fips_enabled",
-];
-
-/// Refuses a mount that would pass something else off as procfs (CVE-2019-16884): labels and limits
-/// are written there. `inside` is the real path in the root, symlinks of the image resolved.
-fn check_over_proc(destination: &str, inside: &Path, source: Option<BorrowedFd<'_>>) -> Result<()> {
-    let Ok(below) = inside.strip_prefix("proc") else {
-        return Ok(());
-    };
-    let text = if below.as_os_str().is_empty() {
-        let is_proc = match source {
-            Some(fd) => sys::mount::fs_magic(fd)? == sys::mount::PROC_MAGIC,
-            None => false,
-        };
-        if is_proc {
-            return Ok(());
-        }
-        format!("{destination:?} cannot be mounted because it is not of type proc")
-    } else if PROC_FILES.iter().any(|file| below == Path::new(file)) {
-        return Ok(());
-    } else {
-        format!("{destination:?} cannot be mounted because it is inside /proc")
-    };
-    Err(Error::new(Kind::Invalid, text))
 }
 
 /// Opens the place for procfs or sysfs, which must be what it seems: a symlink on the way would put
@@ -528,7 +504,7 @@ fn open_plain_dir(mount: &Mount, kind: &str, root: &RootDir) -> Result<OwnedFd> 
         other => other,
     };
     let target = made.map_err(|e| if plain(&e) { odd() } else { e.into() })?;
-    check_over_proc(&mount.destination, &mount.path, None)
+    over_proc::check(&mount.destination, &mount.path, None)
         .or_else(|e| if kind == "proc" { Ok(()) } else { Err(e) })?;
     if target_is_dir(target.as_fd()) { Ok(target) } else { Err(odd()) }
 }
@@ -587,14 +563,5 @@ mod tests {
         let (plan, _) = planned(mount("rel/../x", "none", &["rbind"]));
         assert_eq!(plan[0].what, What::Bind("/b/s".into(), Depth::All));
         assert_eq!(plan[0].path, Path::new("x"));
-    }
-
-    #[test]
-    fn only_procfs_goes_over_proc() {
-        for (inside, ok) in
-            [("data", true), ("proc", false), ("proc/meminfo", true), ("proc/self", false), ("process", true)]
-        {
-            assert_eq!(check_over_proc("/d", Path::new(inside), None).is_ok(), ok, "{inside}");
-        }
     }
 }
