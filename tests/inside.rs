@@ -196,9 +196,9 @@ fn normal(line: &str, c: &Container) -> String {
     // `differences.rs` has these.
     let masked = line.contains("nr_inodes=") || line.ends_with(" - tmpfs tmpfs ro");
     let cgroup = line.starts_with("mount: / /sys/fs/cgroup ") && line.contains(" tmpfs ");
-    let line = line
-        .replace(" - cgroup systemd rw", " - cgroup cgroup rw")
-        .replace(" - cgroup2 cgroup2 rw", " - cgroup2 cgroup rw");
+    let line = line.replace(" - cgroup systemd rw", " - cgroup cgroup rw");
+    // The options of this file system are one for the whole host, and runc takes some of them off.
+    let line = line.split_once(" - cgroup2 ").map_or(line.clone(), |(mount, _)| format!("{mount} - cgroup2"));
     if masked || cgroup {
         return String::new();
     }
