@@ -16,6 +16,8 @@
 mod arch;
 mod assemble;
 mod code;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod interpret;
 mod profile;
 mod program;
