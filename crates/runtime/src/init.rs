@@ -158,8 +158,9 @@ fn init_receive_devices(plan: &Plan, sync: &OwnedFd) -> Result<bool> {
     Ok(hear(sync)? == Some(ToInit::DevicesMoved))
 }
 
-/// Becomes the program's user, in the working directory. The kernel lets nobody but root of the host join the namespaces of a process that may
-/// not be looked into: `exec` of an ordinary user could not reach a container that waits, or has just been started.
+/// Becomes the program's user, in the working directory. The kernel lets nobody but root of the host join the
+/// namespaces of a process that may not be looked into: `exec` of an ordinary user could not reach a container that
+/// waits, or has just been started.
 fn become_user(context: &Context<'_>) -> Result<()> {
     let plan = context.plan;
     // First with the rights of the runtime, which may see directories that the user may not.
