@@ -12,7 +12,13 @@ use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Runtime, Skip, Value, eventually, json, settings, tests};
 use crate::notify::{Host, ends_before_it_is_ready, ready_after_another_line};
 
-tests![we_still_differ, runc_still_differs, document_is_this_table];
+tests![
+    we_still_differ,
+    runc_still_differs,
+    we_still_differ_by_security_modules,
+    runc_still_differs_by_security_modules,
+    document_is_this_table
+];
 
 /// The document, kept here for where the suite runs without its checkout.
 const DOCUMENT: &str = include_str!("../docs/runc-differences.md");
@@ -156,18 +162,6 @@ const DIFFERENCES: &[Difference] = &[
             stderr_of(lab, runtime, |c| {
                 let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
                 c.edit(|v| v["linux"]["uidMappings"] = map);
-            })
-        },
-    },
-    Difference {
-        what: "Fields of a later version",
-        runc: "",
-        tare: "tare run failed: linux.mountLabel is not supported yet",
-        why: "`process.apparmorProfile`, `process.selinuxLabel` and `linux.mountLabel` are refused by name: what \
-              protects or limits is never left out in silence.",
-        probe: |lab, runtime| {
-            stderr_of(lab, runtime, |c| {
-                c.edit(|v| v["linux"]["mountLabel"] = json!("a:b:c:d"));
             })
         },
     },
@@ -519,7 +513,7 @@ const DIFFERENCES: &[Difference] = &[
     },
 ];
 
-/// The table.
+/// The table, but for what depends on security modules.
 fn rows() -> impl Iterator<Item = &'static Difference> {
     let more = [
         crate::differences_events::ROWS,
@@ -534,12 +528,20 @@ fn rows() -> impl Iterator<Item = &'static Difference> {
     DIFFERENCES.iter().chain(more.into_iter().flatten())
 }
 
-/// Probes one side of every row that this host has the control groups for.
-fn probe_all(lab: &Lab, runtime: &Runtime, side: fn(&Difference) -> &'static str) -> Outcome {
+/// How a probe begins that this host can't show.
+const UNSEEN: [&str; 5] = ["no cgroup v", "it is about control groups", "AppArmor: ", "SELinux: ", "cc: "];
+
+/// Probes one side of every row that this host has the control groups and security modules for.
+fn probe_all<'a>(
+    lab: &Lab,
+    runtime: &Runtime,
+    rows: impl Iterator<Item = &'a Difference>,
+    side: fn(&Difference) -> &'static str,
+) -> Outcome {
     let (mut faults, mut unseen) = (vec![], None);
-    for row in rows() {
+    for row in rows {
         let got = (row.probe)(lab, runtime);
-        if got.starts_with("no cgroup v") || got.starts_with("it is about control groups") {
+        if UNSEEN.iter().any(|why| got.starts_with(why)) {
             unseen = Some(Skip(format!("{}: {got}", row.what)));
         } else if !matches(side(row), &got) {
             faults.push(format!("{}\n    expected {:?}\n    got      {got:?}", row.what, side(row)));
@@ -551,7 +553,18 @@ fn probe_all(lab: &Lab, runtime: &Runtime, side: fn(&Difference) -> &'static str
 
 fn we_still_differ(lab: &Lab) -> Outcome {
     lab.not_runc("is the other side")?;
-    probe_all(lab, &lab.tare, |row| row.tare)
+    probe_all(lab, &lab.tare, rows(), |row| row.tare)
+}
+
+/// No host has all of these.
+fn we_still_differ_by_security_modules(lab: &Lab) -> Outcome {
+    lab.not_runc("is the other side")?;
+    probe_all(lab, &lab.tare, crate::differences_lsm::ROWS.iter(), |row| row.tare)
+}
+
+/// The same in each of these versions.
+fn runc_still_differs_by_security_modules(lab: &Lab) -> Outcome {
+    probe_all(lab, &lab.runc()?, crate::differences_lsm::ROWS.iter(), |row| row.runc)
 }
 
 /// The table speaks of runc 1.5; older ones differ from that themselves.
@@ -560,7 +573,7 @@ fn runc_still_differs(lab: &Lab) -> Outcome {
     if runc.is_runc_before(1, 5) {
         return Err(Skip("RUNC is before 1.5".into()));
     }
-    probe_all(lab, &runc, |row| row.runc)
+    probe_all(lab, &runc, rows(), |row| row.runc)
 }
 
 fn document_is_this_table(_: &Lab) -> Outcome {
@@ -569,7 +582,7 @@ fn document_is_this_table(_: &Lab) -> Outcome {
         _ => format!("`{}`", text.replace('|', "\\|")),
     };
     let row = |d: &Difference| format!("| {} | {} | {} | {} |", d.what, code(d.runc), code(d.tare), d.why);
-    let rows: Vec<String> = rows().map(row).collect();
+    let rows: Vec<String> = rows().chain(crate::differences_lsm::ROWS).map(row).collect();
     let document: Vec<&str> =
         DOCUMENT.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| What")).collect();
     assert_eq!(document, rows, "docs/runc-differences.md should have these rows:\n{}\n", rows.join("\n"));

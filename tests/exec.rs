@@ -51,7 +51,7 @@ fn inside(c: &Container, flags: &[&str], script: &str) -> String {
 }
 
 /// A file for `--process`, with the config's process as a start.
-fn process_file(c: &Container, args: &[&str], edit: impl FnOnce(&mut Value)) -> String {
+pub fn process_file(c: &Container, args: &[&str], edit: impl FnOnce(&mut Value)) -> String {
     let mut process = c.config["process"].clone();
     process["args"] = json!(args);
     edit(&mut process);

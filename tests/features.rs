@@ -46,6 +46,9 @@ fn names_what_is_there(lab: &Lab) -> Outcome {
     for name in ["v1", "v2", "systemd", "systemdUser", "rdma"] {
         assert_eq!(linux["cgroup"][name], true, "{name}");
     }
+    for name in ["apparmor", "selinux"] {
+        assert_eq!(linux[name]["enabled"], true, "{name}");
+    }
     let unsafe_ones = features["potentiallyUnsafeConfigAnnotations"].as_array().unwrap();
     assert!(unsafe_ones.contains(&json!("org.systemd.property.")), "{unsafe_ones:?}");
     Ok(())

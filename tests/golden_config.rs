@@ -122,22 +122,6 @@ fn process() -> Vec<Row> {
             Field("process.ioPriority.priority"),
         )
         .newer(),
-        row(
-            "AppArmor profile",
-            |v| v["process"]["apparmorProfile"] = json!("nope"),
-            1,
-            "",
-            refused("process.apparmorProfile"),
-        )
-        .ours_only(),
-        row(
-            "SELinux label",
-            |v| v["process"]["selinuxLabel"] = json!("a:b:c:d"),
-            1,
-            "",
-            refused("process.selinuxLabel"),
-        )
-        .ours_only(),
         row("unknown version", |v| v["ociVersion"] = json!("9.9.9"), 0, "", Same),
         row("empty version", |v| v["ociVersion"] = json!(""), 0, "", Same),
     ]
@@ -209,11 +193,6 @@ fn linux() -> Vec<Row> {
             v["mounts"][7]["uidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
         }, 1, "", Has("mappings specified (mounts[7].gidMappings)")).ours_only(),
     ]
-}
-
-/// The text for a field that waits for a later version.
-fn refused(field: &'static str) -> Words {
-    Ours(Box::leak(format!("RT run failed: {field} is not supported yet").into_boxed_str()))
 }
 
 fn hooks() -> Vec<Row> {

@@ -22,6 +22,7 @@ mod differences_events;
 mod differences_exec;
 mod differences_fields;
 mod differences_idmap;
+mod differences_lsm;
 mod differences_resources;
 mod differences_rootless;
 mod differences_seccomp;
@@ -45,6 +46,7 @@ mod idmap_filesystems;
 mod inside;
 mod kill;
 mod list;
+mod lsm;
 mod mounts;
 mod namespaces;
 mod net_devices;
@@ -55,7 +57,6 @@ mod placement;
 mod process;
 mod ps;
 mod rdt;
-mod refused;
 mod rootless;
 mod run;
 mod scheduling;
@@ -112,6 +113,7 @@ fn main() -> std::process::ExitCode {
         inside::TESTS,
         kill::TESTS,
         list::TESTS,
+        lsm::TESTS,
         mounts::TESTS,
         namespaces::TESTS,
         net_devices::TESTS,
@@ -122,7 +124,6 @@ fn main() -> std::process::ExitCode {
         process::TESTS,
         ps::TESTS,
         rdt::TESTS,
-        refused::TESTS,
         rootless::TESTS,
         run::TESTS,
         scheduling::TESTS,

@@ -25,11 +25,6 @@ impl Faults {
         }
     }
 
-    /// Notes that the field `at` is one that this version does not implement.
-    pub fn unsupported(&mut self, at: &str) {
-        self.add(at, format!("{at} is not supported yet"));
-    }
-
     /// How many there are so far.
     pub fn count(&self) -> usize {
         self.found.len()

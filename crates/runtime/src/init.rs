@@ -14,8 +14,9 @@ use crate::rooms::namespaces::{self, Joins};
 use crate::rooms::seccomp::Moment;
 use crate::rooms::trees::{self, Trees};
 use crate::rooms::{
-    affinity, cgroup, devices, fds, keyring, mappings, mask, memory_policy, mounts, net_devices, personality,
-    privileges, process, program, rlimits, rootfs, sched, seccomp, signals, sysctl, terminal, time, uts,
+    affinity, cgroup, devices, fds, keyring, lsm, mappings, mask, memory_policy, mounts, net_devices,
+    personality, privileges, process, program, rlimits, rootfs, sched, seccomp, signals, sysctl, terminal,
+    time, uts,
 };
 use crate::spawn::{Caller, Spawn};
 use crate::sync::{self, FromInit, ToInit};
@@ -190,6 +191,7 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     // The root of a new cgroup namespace is the cgroup that its maker is in.
     namespaces::init_new_cgroup(&plan.namespaces)?;
     sys::process::new_session()?;
+    let security = lsm::init_open(&plan.lsm, &plan.keyring)?;
     keyring::init_apply(&plan.keyring)?;
     namespaces::init_loopback(&plan.namespaces)?;
     uts::init_apply(&plan.uts)?;
@@ -225,6 +227,7 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     sched::init_apply(&plan.sched)?;
     memory_policy::init_apply(&plan.memory_policy)?;
     personality::init_apply(plan.personality)?;
+    lsm::init_apply(&plan.lsm, security)?;
     // From here on the limits may be too low to open a file.
     let env = process::init_env(&plan.process, plan.privileges.uid);
     rlimits::init_apply(&plan.rlimits)?;

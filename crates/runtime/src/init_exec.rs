@@ -12,7 +12,7 @@ use crate::init::{self, Prepared};
 use crate::rooms::namespaces::Joins;
 use crate::rooms::seccomp::Moment;
 use crate::rooms::{
-    affinity, cgroup, fds, keyring, mappings, memory_policy, personality, privileges, process, rlimits,
+    affinity, cgroup, fds, keyring, lsm, mappings, memory_policy, personality, privileges, process, rlimits,
     sched, seccomp, terminal,
 };
 use crate::spawn::Spawn;
@@ -64,6 +64,7 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     affinity::init_after(&plan.process.affinity)?;
     // The host's procfs is out of sight in the container's mount namespace.
     let host_fds = sys::file::open_dir("/proc/self/fd")?;
+    let security = lsm::init_open(&plan.process.lsm, &plan.keyring)?;
     context.joins.enter(context.spawn.join, plan.caller)?;
     if context.spawn.become_root {
         mappings::init_become_root()?;
@@ -86,6 +87,7 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     sched::init_apply(&plan.process.sched)?;
     memory_policy::init_apply(&exec.memory_policy)?;
     personality::init_apply(exec.personality)?;
+    lsm::init_apply(&plan.process.lsm, security)?;
     // From here on the limits may be too low to open a file.
     let env = process::init_env(&plan.process.process, plan.process.privileges.uid);
     rlimits::init_apply(&plan.process.rlimits)?;

@@ -11,7 +11,7 @@ use crate::ops::CreateOptions;
 use crate::rooms::idmap::Ids;
 use crate::rooms::mounts::Around;
 use crate::rooms::{
-    affinity, cgroup, devices, fds, hooks, keyring, mappings, mask, memory_policy, mounts, namespaces,
+    affinity, cgroup, devices, fds, hooks, keyring, lsm, mappings, mask, memory_policy, mounts, namespaces,
     net_devices, notify, oom, personality, privileges, process, rdt, rlimits, rootfs, sched, seccomp, subids,
     sysctl, terminal, time, unit, uts,
 };
@@ -63,6 +63,8 @@ pub struct Plan {
     pub oom: oom::Plan,
     /// `process.scheduler`, `process.ioPriority`.
     pub sched: sched::Plan,
+    /// `process.apparmorProfile`, `process.selinuxLabel`.
+    pub lsm: lsm::Plan,
     /// `linux.memoryPolicy`.
     pub memory_policy: memory_policy::Plan,
     /// `linux.personality`.
@@ -125,9 +127,8 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         annotations,
         linux,
     } = config;
-    let Some(process) = process else {
-        return Err(Error::new(Kind::Invalid, "process property must not be empty"));
-    };
+    let missing = || Error::new(Kind::Invalid, "process property must not be empty");
+    let process = process.as_ref().ok_or_else(missing)?;
     let mut faults = Faults::default();
     let (user, exec_defaults) = (&process.user, exec_defaults(process));
     let process = plan_process(process, facts.last_capability, &mut faults);
@@ -178,6 +179,7 @@ pub fn plan(config: &oci::Config, inputs: &Inputs<'_>, facts: &HostFacts) -> Res
         rlimits: process.rlimits,
         oom: process.oom,
         sched: process.sched,
+        lsm: process.lsm,
         exec_defaults,
     })
 }
@@ -189,6 +191,8 @@ fn exec_defaults(process: &oci::Process) -> oci::Process {
         scheduler: process.scheduler.clone(),
         io_priority: process.io_priority.clone(),
         exec_cpu_affinity: process.exec_cpu_affinity.clone(),
+        apparmor_profile: process.apparmor_profile.clone(),
+        selinux_label: process.selinux_label.clone(),
         ..oci::Process::default()
     }
 }
@@ -206,6 +210,8 @@ pub struct ProcessPlan {
     pub oom: oom::Plan,
     /// `process.scheduler`, `process.ioPriority`.
     pub sched: sched::Plan,
+    /// `process.apparmorProfile`, `process.selinuxLabel`.
+    pub lsm: lsm::Plan,
     /// `process.execCPUAffinity`, which is for processes of `exec` alone.
     pub affinity: affinity::Plan,
     /// `process.terminal`.
@@ -233,14 +239,6 @@ pub fn plan_process(raw: &oci::Process, last_capability: u32, faults: &mut Fault
         io_priority,
         exec_cpu_affinity,
     } = raw;
-    for (at, present) in [
-        ("process.apparmorProfile", !apparmor_profile.is_empty()),
-        ("process.selinuxLabel", !selinux_label.is_empty()),
-    ] {
-        if present {
-            faults.unsupported(at);
-        }
-    }
     ProcessPlan {
         process: process::plan(args, env, cwd, faults),
         privileges: privileges::plan(
@@ -253,6 +251,7 @@ pub fn plan_process(raw: &oci::Process, last_capability: u32, faults: &mut Fault
         rlimits: rlimits::plan(rlimits, faults),
         oom: oom::plan(*oom_score_adj, faults),
         sched: sched::plan(scheduler.as_ref(), io_priority.as_ref(), faults),
+        lsm: lsm::plan(apparmor_profile, selinux_label, lsm::host_has, faults),
         affinity: affinity::plan(exec_cpu_affinity.as_ref(), faults),
         terminal: *terminal,
         size: console_size.clone(),
@@ -314,9 +313,6 @@ fn plan_linux(
         personality,
         time_offsets,
     } = raw.unwrap_or(&without);
-    if !mount_label.is_empty() {
-        faults.unsupported("linux.mountLabel");
-    }
     let namespaces = namespaces::plan(namespaces, faults);
     let asker = mappings::Asker { caller: facts.caller, uid: facts.ids.0, gid: facts.ids.1 };
     let mappings =
@@ -331,8 +327,10 @@ fn plan_linux(
     }
     let shown = cgroup::shown(&cgroup.cgroup, &facts.cgroups, &namespaces.cgroup);
     let ids = Ids { namespaces: &namespaces, mappings: &mappings, caller: facts.caller };
-    let around = Around { bundle: inputs.bundle, root, cgroups: &shown, ids };
+    let label = lsm::plan_mounts(mount_label, lsm::host_has, faults);
+    let around = Around { bundle: inputs.bundle, root, cgroups: &shown, ids, label };
     let mounts = mounts::plan(mounts, &around, faults);
+    let kernels = mounts::kernels(&mounts);
     // A path that can't be looked at is told when it is opened.
     let other = |path: &Path| sysctl::is_other_network(path, facts.network_namespace).unwrap_or(true);
     let bound = (facts.in_user_namespace || namespaces.user.is_private()) && namespaces.mount.is_private();
@@ -340,7 +338,7 @@ fn plan_linux(
         time: time::plan(&namespaces.time, time_offsets, faults),
         devices: devices::plan(devices, mounts::brings_dev(&mounts), bound, faults),
         net_devices: net_devices::plan(net_devices, &namespaces.network, other, facts.rootless(), faults),
-        mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, mounts::kernels(&mounts), faults),
+        mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, kernels, label, faults),
         sysctl: sysctl::plan(sysctl, &namespaces, other, faults),
         rdt: rdt::plan(intel_rdt.as_ref(), inputs.id, rdt::host_find, faults),
         memory_policy: memory_policy::plan(memory_policy.as_ref(), faults),

@@ -275,6 +275,13 @@ pub fn set_dir_mode(dir: BorrowedFd<'_>, mode: u32) -> Result<()> {
     rustix::fs::fchmod(&readable, Mode::from_raw_mode(mode)).named("fchmod", || format!("{mode:04o}"))
 }
 
+/// Gives the directory `dir`, which may be a handle (`O_PATH`), an SELinux label.
+pub fn set_selinux_label(dir: BorrowedFd<'_>, label: &str) -> Result<()> {
+    let readable = open_at(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+    rustix::fs::fsetxattr(&readable, "security.selinux", label.as_bytes(), rustix::fs::XattrFlags::empty())
+        .named("fsetxattr", || format!("security.selinux={label}"))
+}
+
 /// Whether `stat` is of a directory.
 pub fn is_dir(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory

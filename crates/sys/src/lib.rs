@@ -17,6 +17,7 @@ pub mod mount;
 pub mod netlink;
 pub mod ns;
 pub mod process;
+pub mod procfs;
 pub mod root;
 pub mod sched;
 pub mod seccomp;

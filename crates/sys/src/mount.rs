@@ -306,5 +306,8 @@ pub const PROC_MAGIC: u64 = 0x9fa0;
 /// [`fs_magic`] of sysfs.
 pub const SYSFS_MAGIC: u64 = 0x6265_6572;
 
+/// [`fs_magic`] of selinuxfs.
+pub const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
+
 /// [`fs_magic`] of devpts.
 pub const DEVPTS_MAGIC: u64 = 0x1cd1;

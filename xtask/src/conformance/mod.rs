@@ -32,8 +32,6 @@ enum Status {
     Supported,
     /// It is read and does nothing, with the reason.
     NoEffect(&'static str),
-    /// A config with it is an error that names it.
-    Refused,
 }
 
 impl Status {
@@ -41,7 +39,6 @@ impl Status {
         match self {
             Status::Supported => "supported".to_owned(),
             Status::NoEffect(why) => format!("no effect: {why}"),
-            Status::Refused => "refused by name".to_owned(),
         }
     }
 }
@@ -111,7 +108,7 @@ fn path(owner: &str) -> String {
 fn document(fields: &[String], rows: &[Row]) -> (String, Vec<String>) {
     let mut text = HEAD.replace("VERSION", CHECKED);
     let (mut used, mut findings) = (BTreeSet::new(), Vec::new());
-    let (mut supported, mut refused, mut none) = (0, 0, 0);
+    let (mut supported, mut none) = (0, 0);
     for field in fields {
         let Some(row) = row_of(field, rows) else {
             findings.push(format!("{field} is not in the table of conformance"));
@@ -121,7 +118,6 @@ fn document(fields: &[String], rows: &[Row]) -> (String, Vec<String>) {
         match row.status {
             Status::Supported => supported += 1,
             Status::NoEffect(_) => none += 1,
-            Status::Refused => refused += 1,
         }
         let needs = if row.needs.is_empty() { "–" } else { row.needs };
         let (owner, test, status) = (row.owner, row.test, row.status.text());
@@ -133,17 +129,15 @@ fn document(fields: &[String], rows: &[Row]) -> (String, Vec<String>) {
     }
     let unused = rows.iter().filter(|row| !used.contains(row.fields));
     findings.extend(unused.map(|row| format!("{} in the table of conformance is no field", row.fields)));
-    let _ = write!(text, "\n{}", counts(fields.len(), supported, none, refused, rows));
+    let _ = write!(text, "\n{}", counts(fields.len(), supported, none, rows));
     (text, findings)
 }
 
-fn counts(fields: usize, supported: usize, none: usize, refused: usize, rows: &[Row]) -> String {
-    let tests: BTreeSet<_> =
-        rows.iter().filter(|row| row.status != Status::Refused).map(|row| row.test).collect();
+fn counts(fields: usize, supported: usize, none: usize, rows: &[Row]) -> String {
+    let tests: BTreeSet<_> = rows.iter().map(|row| row.test).collect();
     format!(
-        "{fields} fields for Linux: {supported} are supported, {none} have no effect, {refused} are refused by name. \
-         {} have a test\nthat runs a container; these are {} tests. {} more fields are for other systems.\n",
-        supported + none,
+        "{fields} fields for Linux: {supported} are supported, {none} have no effect. All have a test that\nruns a container; \
+         these are {} tests. {} more fields are for other systems.\n",
         tests.len(),
         OTHER_SYSTEMS.len(),
     )

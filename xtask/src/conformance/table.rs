@@ -1,6 +1,6 @@
 //! What is said of every field in `docs/spec-conformance.md`: who owns it, whether it works, what shows that.
 use super::Row;
-use super::Status::{self, NoEffect, Refused, Supported};
+use super::Status::{self, NoEffect, Supported};
 
 /// The version whose JSON schema all fields of `crates/oci` were compared with, by hand. No field is missing but
 /// those of [`OTHER_SYSTEMS`]. Compare again before this is changed.
@@ -26,8 +26,6 @@ const fn row(
 ) -> Row {
     Row { fields, owner, status, test, needs }
 }
-
-const LATER: &str = "refused::by_their_names";
 
 /// What `linux.intelRdt` needs.
 const RESCTRL: &str = "`CONFIG_X86_CPU_RESCTRL`, a processor that has it, resctrl mounted";
@@ -59,8 +57,20 @@ pub(super) const ROWS: &[Row] = &[
     row("process.capabilities*", "rooms/privileges", Supported, "process::five_capability_sets", ""),
     row("process.rlimits*", "rooms/rlimits", Supported, "process::rlimits", ""),
     row("process.noNewPrivileges", "rooms/privileges", Supported, "process::no_new_privileges", ""),
-    row("process.apparmorProfile", "runtime/plan", Refused, LATER, ""),
-    row("process.selinuxLabel", "runtime/plan", Refused, LATER, ""),
+    row(
+        "process.apparmorProfile",
+        "rooms/lsm",
+        Supported,
+        "lsm::a_profile_confines_the_program",
+        "AppArmor on the host; also `exec --apparmor`: `lsm::a_profile_of_its_own_for_exec`",
+    ),
+    row(
+        "process.selinuxLabel",
+        "rooms/lsm",
+        Supported,
+        "lsm::labels_of_the_program_and_its_files",
+        "SELinux on the host; also `exec --process-label`",
+    ),
     row("process.oomScoreAdj", "rooms/oom", Supported, "process::oom_score", ""),
     row("process.scheduler*", "rooms/sched", Supported, "scheduling::policies_and_nice_values", ""),
     row("process.scheduler.priority", "rooms/sched", Supported, "scheduling::realtime_policies", ""),
@@ -172,7 +182,13 @@ pub(super) const ROWS: &[Row] = &[
     row("linux.rootfsPropagation", "rooms/rootfs", Supported, "mounts::root_propagation", ""),
     row("linux.maskedPaths", "rooms/mask", Supported, "mounts::masked_paths", ""),
     row("linux.readonlyPaths", "rooms/mask", Supported, "mounts::readonly_paths", ""),
-    row("linux.mountLabel", "runtime/plan", Refused, LATER, ""),
+    row(
+        "linux.mountLabel",
+        "rooms/lsm",
+        Supported,
+        "lsm::labels_of_the_program_and_its_files",
+        "SELinux on the host; not for procfs, sysfs and bind mounts",
+    ),
     row("linux.intelRdt*", "rooms/rdt", Supported, "rdt::refused_by_name_on_a_host_without_it", RESCTRL),
     row(
         "linux.memoryPolicy*",

@@ -8,7 +8,7 @@ use crate::host::{self, Handles};
 use crate::host_exec::{self, Plan};
 use crate::plan::plan_process;
 use crate::relay;
-use crate::rooms::{fds, keyring, seccomp, signals, terminal};
+use crate::rooms::{fds, keyring, lsm, seccomp, signals, terminal};
 use crate::status::{self, Status};
 use crate::store::{self, Purpose, State};
 use crate::{Context, Error, Kind, Result, bundle, facts};
@@ -90,7 +90,8 @@ pub fn exec(ctx: &Context, id: &str, mut options: ExecOptions) -> Result<i32> {
 
 /// Decides everything.
 fn plan(ctx: &Context, state: &State, options: &mut ExecOptions, console: Option<&Path>) -> Result<Plan> {
-    let raw = raw_process(state, options)?;
+    let mut raw = raw_process(state, options)?;
+    lsm::inherit(&mut raw, &state.exec.defaults);
     let mut faults = Faults::default();
     let process = plan_process(&raw, facts::last_capability(), &mut faults);
     faults.into_result()?;
@@ -136,10 +137,10 @@ fn raw_process(state: &State, options: &mut ExecOptions) -> Result<oci::Process>
     if let Some(cwd) = options.cwd.as_ref().filter(|cwd| !cwd.is_empty()) {
         process.cwd.clone_from(cwd);
     }
-    if let Some(label) = &options.process_label {
+    if let Some(label) = options.process_label.as_ref().filter(|label| !label.is_empty()) {
         process.selinux_label.clone_from(label);
     }
-    if let Some(profile) = &options.apparmor {
+    if let Some(profile) = options.apparmor.as_ref().filter(|profile| !profile.is_empty()) {
         process.apparmor_profile.clone_from(profile);
     }
     if let Some(no_new_privs) = options.no_new_privs {

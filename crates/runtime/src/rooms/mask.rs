@@ -16,6 +16,8 @@ pub struct Plan {
     masked: Vec<PathBuf>,
     readonly: Vec<PathBuf>,
     kernels: Vec<Kernels>,
+    /// The SELinux label of what covers directories.
+    label: Option<String>,
 }
 
 /// A file system of the kernel that the config mounts, by its directory below the root and its magic number.
@@ -27,6 +29,7 @@ pub fn plan(
     readonly: &[String],
     mount: &Namespace,
     kernels: Vec<Kernels>,
+    label: Option<&str>,
     faults: &mut Faults,
 ) -> Plan {
     let wanted = !masked.is_empty() || !readonly.is_empty();
@@ -39,7 +42,8 @@ pub fn plan(
         let paths = list.iter().map(|path| sys::root::clean(Path::new(path)));
         paths.filter(|path| !path.as_os_str().is_empty() && seen.insert(path.clone())).collect()
     };
-    Plan { masked: unique(masked), readonly: unique(readonly), kernels }
+    let label = label.map(str::to_owned);
+    Plan { masked: unique(masked), readonly: unique(readonly), kernels, label }
 }
 
 /// Where the paths begin.
@@ -89,7 +93,7 @@ fn init_mask(plan: &Plan, tops: &Tops<'_>) -> Result<()> {
         let failed = || format!("can't mask path {:?}", Path::new("/").join(path));
         let Some(target) = existing(tops, path).on(failed)? else { continue };
         if sys::file::is_dir(&sys::file::stat_fd(target.as_fd()).on(failed)?) {
-            empty = Some(cover_directory(&target, empty).on(failed)?);
+            empty = Some(cover_directory(&target, plan.label.as_deref(), empty).on(failed)?);
             continue;
         }
         let device = match null {
@@ -105,7 +109,11 @@ fn init_mask(plan: &Plan, tops: &Tops<'_>) -> Result<()> {
 
 /// Covers a directory, and returns a mount of which the next ones are copies: one file system for all,
 /// since each has its cost in the kernel.
-fn cover_directory(target: &OwnedFd, first: Option<OwnedFd>) -> Result<OwnedFd, sys::Error> {
+fn cover_directory(
+    target: &OwnedFd,
+    label: Option<&str>,
+    first: Option<OwnedFd>,
+) -> Result<OwnedFd, sys::Error> {
     let tree = match &first {
         Some(first) => sys::mount::clone_tree(first.as_fd(), Path::new(""), false)?,
         None => {
@@ -115,6 +123,7 @@ fn cover_directory(target: &OwnedFd, first: Option<OwnedFd>) -> Result<OwnedFd, 
             // Enough for its root and nothing else.
             filesystem.set("nr_inodes", "2")?;
             filesystem.set("nr_blocks", "1")?;
+            label.map_or(Ok(()), |label| filesystem.set("context", label))?;
             filesystem.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?
         }
     };
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn paths_are_clean_and_unique() {
         let list = ["/proc/kcore", "/proc//kcore/", "/", "/proc/../sys"].map(String::from);
-        let plan = plan(&list, &[], &Namespace::New, Vec::new(), &mut Faults::default());
+        let plan = plan(&list, &[], &Namespace::New, Vec::new(), None, &mut Faults::default());
         assert_eq!(plan.masked, [Path::new("proc/kcore"), Path::new("sys")]);
     }
 }

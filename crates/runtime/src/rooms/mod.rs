@@ -14,6 +14,7 @@ pub mod fds;
 pub mod hooks;
 pub mod idmap;
 pub mod keyring;
+pub mod lsm;
 pub mod mappings;
 pub mod mask;
 pub mod memory_policy;

@@ -21,6 +21,8 @@ pub struct Options {
     pub superblock: Vec<&'static str>,
     /// What the file system itself understands: names with or without values.
     pub data: Vec<(String, Option<String>)>,
+    /// `linux.mountLabel`, where it is not an option of the file system.
+    pub label: Option<String>,
 }
 
 /// Whether mounts below are meant too.
@@ -96,7 +98,39 @@ pub fn parse(options: &[String]) -> Options {
     out
 }
 
+/// The options whose values are SELinux labels. As they may have commas, mount(2) takes them in quotes.
+const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
 impl Options {
+    /// Gives the files of a new file system of type `kind` an SELinux label. Those of procfs and sysfs have labels by
+    /// their names, from the host's policy, and those of a bind mount their own.
+    pub fn set_label(&mut self, kind: &str, label: Option<&str>) {
+        let Some(label) = label else { return };
+        match kind {
+            _ if self.bind.is_some() => {}
+            "proc" | "sysfs" => {}
+            // The one has no such option, as runc has it; of the other, only the directory around is new.
+            "mqueue" | "cgroup" => self.label = Some(label.to_owned()),
+            _ => self.data.push(("context".to_owned(), Some(label.to_owned()))),
+        }
+    }
+
+    /// The length of the longest value for the file system.
+    pub fn longest(&self) -> usize {
+        self.data.iter().filter_map(|(_, value)| value.as_ref()).map(String::len).max().unwrap_or(0)
+    }
+
+    /// What the file system understands as one text for mount(2), after the `mode`, if one is to be set.
+    pub fn data_text(&self, mode: Option<u32>) -> String {
+        let mut text: Vec<String> = mode.iter().map(|mode| format!("mode={mode:04o}")).collect();
+        text.extend(self.data.iter().map(|(name, value)| match value {
+            Some(value) if LABELS.contains(&name.as_str()) => format!("{name}=\"{value}\""),
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        }));
+        text.join(",")
+    }
+
     fn add(&mut self, option: &str) {
         if let Some((bits, clear)) = attribute(option) {
             apply(&mut self.change, bits, clear);
@@ -126,7 +160,11 @@ impl Options {
 
 fn name_and_value(option: &str) -> (String, Option<String>) {
     match option.split_once('=') {
-        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        Some((name, value)) => {
+            let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            let value = bare.filter(|_| LABELS.contains(&name)).unwrap_or(value);
+            (name.to_owned(), Some(value.to_owned()))
+        }
         None => (option.to_owned(), None),
     }
 }
@@ -193,6 +231,25 @@ mod tests {
         assert_eq!(all.data, [("mode".into(), Some("755".into())), ("newinstance".into(), None)]);
         let one = parse(&["size=64k,mode=700".to_owned(), "context=\"a:c1,c2\"".to_owned()]);
         assert_eq!(one.data.len(), 3, "{:?}", one.data);
+        assert_eq!(one.data_text(Some(0o755)), "mode=0755,size=64k,mode=700,context=\"a:c1,c2\"");
+    }
+
+    #[test]
+    fn labels_by_type() {
+        let labelled = |kind, options: &str| {
+            let mut options = self::options(options);
+            options.set_label(kind, Some("u:r:t:s0:c1,c2"));
+            (options.label.is_some(), options.data_text(None))
+        };
+        let context = "context=\"u:r:t:s0:c1,c2\"";
+        assert_eq!(labelled("tmpfs", "mode=755"), (false, format!("mode=755,{context}")));
+        assert_eq!(labelled("devpts", ""), (false, context.to_owned()));
+        for kind in ["mqueue", "cgroup"] {
+            assert_eq!(labelled(kind, ""), (true, String::new()));
+        }
+        for (kind, options) in [("proc", ""), ("sysfs", ""), ("tmpfs", "rbind")] {
+            assert_eq!(labelled(kind, options), (false, String::new()));
+        }
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Around<'a> {
     pub cgroups: &'a [CgroupDir],
     /// Namespaces, and whose ids are meant.
     pub ids: Ids<'a>,
+    /// The SELinux label of files.
+    pub label: Option<&'a str>,
 }
 
 /// Decides the mounts.
@@ -79,9 +81,9 @@ pub fn plan(list: &[oci::Mount], around: &Around<'_>, faults: &mut Faults) -> Pl
 }
 
 fn plan_one(raw: &oci::Mount, at: &str, around: &Around<'_>, faults: &mut Faults) -> Option<Mount> {
-    let Around { bundle, root, cgroups, ids } = *around;
+    let Around { bundle, root, cgroups, ids, label } = *around;
     let oci::Mount { destination, r#type, source, options, uid_mappings: _, gid_mappings: _ } = raw;
-    let options = mount_options::parse(options);
+    let mut options = mount_options::parse(options);
     let id_map = idmap::plan(raw, options.idmap, options.bind.is_some(), ids, at, faults);
     if [destination, r#type, source].iter().any(|text| text.contains('\0')) {
         faults.add(at, "mount field contains null byte");
@@ -120,6 +122,7 @@ fn plan_one(raw: &oci::Mount, at: &str, around: &Around<'_>, faults: &mut Faults
     if options.copy_up && !matches!(&what, What::New(kind) if kind == "tmpfs") {
         faults.add(format!("{at}.options"), "tmpcopyup is for mounts of type tmpfs");
     }
+    options.set_label(r#type, label);
     let mount =
         Mount { destination: destination.clone(), path, source: source.clone(), what, options, id_map };
     if mount.id_map.is_some() && is_long(&mount) {
@@ -330,6 +333,8 @@ fn make(mount: &Mount, kind: &str, mode: Option<u32>, users: &UserNamespaces) ->
         }
     }
     let tree = filesystem.mount(attributes)?;
+    let label = mount.options.label.as_ref();
+    label.map_or(Ok(()), |label| sys::file::set_selinux_label(tree.as_fd(), label))?;
     if let Some(map) = &mount.id_map {
         idmap::apply(map, tree.as_fd(), users, Of::Type(kind))?;
     }
@@ -338,9 +343,7 @@ fn make(mount: &Mount, kind: &str, mode: Option<u32>, users: &UserNamespaces) ->
 
 /// Whether a text is in it that the new mount calls don't take: an overlay of many layers has one.
 fn is_long(mount: &Mount) -> bool {
-    let too_long = |text: &String| text.len() > sys::mount::LONGEST_VALUE;
-    too_long(&mount.source)
-        || mount.options.data.iter().any(|(_, value)| value.as_ref().is_some_and(too_long))
+    [mount.source.len(), mount.options.longest()].iter().any(|&length| length > sys::mount::LONGEST_VALUE)
 }
 
 /// The same by the classic call. What it has mounted is found again by its path, inside the root.
@@ -351,13 +354,8 @@ fn long_filesystem(
     root: &RootDir,
     target: BorrowedFd<'_>,
 ) -> Result<()> {
-    let mut text: Vec<String> = mode.iter().map(|mode| format!("mode={mode:04o}")).collect();
-    text.extend(mount.options.data.iter().map(|(name, value)| match value {
-        Some(value) => format!("{name}={value}"),
-        None => name.clone(),
-    }));
     let flags = (first_attributes(mount), mount.options.superblock.as_slice());
-    sys::mount::mount_with_text(kind, &mount.source, flags, &text.join(","), target)?;
+    sys::mount::mount_with_text(kind, &mount.source, flags, &mount.options.data_text(mode), target)?;
     let tree = root.open_path(&mount.path)?;
     settle(mount, tree.as_fd())
 }
@@ -387,17 +385,17 @@ fn wrap_unknown_type(kind: &str, e: sys::Error) -> Error {
 /// another cgroup namespace takes milliseconds, and a bind shows the same.
 fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir) -> Result<()> {
     let target = open_target(mount, root, false, None)?;
-    let attributes = Change { set: mount.options.change.set, clear: mount.options.change.clear };
     if let [CgroupDir { name, source, links: _ }] = dirs
         && name.is_empty()
     {
         let tree = sys::mount::clone_tree(sys::file::CWD, source, false)?;
-        sys::mount::set_attributes(tree.as_fd(), attributes, None, false)?;
+        sys::mount::set_attributes(tree.as_fd(), mount.options.change, None, false)?;
         return finish(mount, tree.as_fd(), target.as_fd(), true);
     }
     let filesystem = sys::mount::NewFs::open("tmpfs")?;
     filesystem.set("source", "tmpfs")?;
     filesystem.set("mode", "755")?;
+    mount.options.label.as_ref().map_or(Ok(()), |label| filesystem.set("context", label))?;
     let tree = filesystem.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
     for dir in dirs {
         sys::file::mkdir_at(tree.as_fd(), &dir.name, 0o755)?;
@@ -410,10 +408,10 @@ fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir) -> Result<()> {
         // The tmpfs is new, and nobody but us can have changed it.
         let place = sys::root::open_child(tree.as_fd(), Path::new(&dir.name))?;
         let bound = sys::mount::clone_tree(sys::file::CWD, &dir.source, false)?;
-        sys::mount::set_attributes(bound.as_fd(), attributes, None, false)?;
+        sys::mount::set_attributes(bound.as_fd(), mount.options.change, None, false)?;
         sys::mount::attach(bound.as_fd(), place.as_fd())?;
     }
-    Ok(sys::mount::set_attributes(tree.as_fd(), attributes, None, false)?)
+    Ok(sys::mount::set_attributes(tree.as_fd(), mount.options.change, None, false)?)
 }
 
 /// Attaches the mount to its place.
@@ -520,7 +518,8 @@ mod tests {
         let namespaces = namespaces::Plan { mount: Namespace::New, ..Default::default() };
         let mappings = Default::default();
         let ids = Ids { namespaces: &namespaces, mappings: &mappings, caller: Caller::Root };
-        let around = Around { bundle: Path::new("/b"), root: Path::new("/b/rootfs"), cgroups: &[], ids };
+        let around =
+            Around { bundle: Path::new("/b"), root: Path::new("/b/rootfs"), cgroups: &[], ids, label: None };
         let plan = plan(&[mount], &around, &mut faults);
         (plan, faults.texts())
     }

@@ -50,10 +50,10 @@ pub struct Exec {
     /// Send a pidfd of the process to the Unix socket PATH
     #[arg(long, value_name = "PATH")]
     pidfd_socket: Option<OsString>,
-    /// Run under this SELinux label (not supported yet)
+    /// Run under this SELinux label, and not under that of the container
     #[arg(long, value_name = "LABEL", value_parser = lossy())]
     process_label: Option<String>,
-    /// Run under this AppArmor profile (not supported yet)
+    /// Run under this AppArmor profile, and not under that of the container
     #[arg(long, value_name = "PROFILE", value_parser = lossy())]
     apparmor: Option<String>,
     /// Let no program give the process more rights
