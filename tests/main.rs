@@ -29,7 +29,6 @@ mod differences_seccomp;
 mod differences_update;
 mod events;
 mod exec;
-mod exec_attacks;
 mod exec_errors;
 mod exec_io;
 mod exec_many;
@@ -100,13 +99,16 @@ fn main() -> std::process::ExitCode {
         differences::TESTS,
         events::TESTS,
         exec::TESTS,
-        exec_attacks::TESTS,
         exec_errors::TESTS,
         exec_io::TESTS,
         exec_many::TESTS,
         features::TESTS,
         golden::TESTS,
+        holes::ENTERING,
+        holes::PATHS,
         holes::RACES,
+        holes::RIGHTS,
+        holes::TESTS,
         hooks::TESTS,
         idmap::TESTS,
         idmap_filesystems::TESTS,

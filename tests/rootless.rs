@@ -18,6 +18,7 @@ tests![
     every_command_in_turn,
     processes_of_exec,
     exec_before_the_start,
+    exec_before_the_start_finds_nothing_of_the_caller,
     a_terminal,
     hooks_are_the_users,
     files_in_the_root_are_the_users,
@@ -165,6 +166,26 @@ fn exec_before_the_start(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+/// The first process may be looked into by then, and it was the runtime.
+fn exec_before_the_start_finds_nothing_of_the_caller(lab: &Lab) -> Outcome {
+    possible(lab)?;
+    let alice = User::new(lab, ALICE);
+    let bundle = alice.bundle(&["sleep", "100"], |_| ());
+    let id = alice.id("c");
+    let created = alice.finish(|call| {
+        call.env("SECRET", "of-the-caller").args(["create", "--bundle", bundle.to_str().unwrap(), &id]);
+    });
+    created.ok();
+    // All of its memory that can be read. The pattern is not to be found in the shell's own command line.
+    let script = "while read range rest; do a=$((0x${range%-*} / 4096)); b=$((0x${range#*-} / 4096))
+        dd if=/proc/1/mem bs=4096 skip=$a count=$((b - a)) 2>/dev/null; done </proc/1/maps >/dev/shm/memory
+        grep -c of-the-calle[r] /dev/shm/memory; grep -c of-the-calle[r] /proc/1/environ
+        grep -q sleep /dev/shm/memory && echo read";
+    assert_eq!(alice.call(&["exec", &id, "sh", "-c", script]).out, "0\n0\nread\n");
+    alice.call(&["start", &id]).ok();
+    Ok(())
+}
+
 fn a_terminal(lab: &Lab) -> Outcome {
     possible(lab)?;
     let alice = User::new(lab, ALICE);
@@ -267,10 +288,10 @@ fn wishes_that_take_a_cgroup(lab: &Lab) -> Outcome {
 
 /// Cgroups in which a user may do as they like, in every hierarchy, and the name of the one below where calls come
 /// from.
-struct Delegated(Vec<PathBuf>, String);
+pub struct Delegated(pub Vec<PathBuf>, String);
 
 impl Delegated {
-    fn new(alice: &User) -> Self {
+    pub fn new(alice: &User) -> Self {
         let made = cgroup_roots().into_iter().map(|root| {
             let dir = root.join("tare-test").join(alice.id("delegated"));
             fs::create_dir_all(&dir).unwrap();
@@ -297,7 +318,7 @@ impl Delegated {
     }
 
     /// Calls come from a cgroup below, as from a service of the user.
-    fn enter(&self, alice: &mut User) {
+    pub fn enter(&self, alice: &mut User) {
         let mut script = String::new();
         for dir in &self.0 {
             let caller = dir.join(&self.1);

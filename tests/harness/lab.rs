@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::leaks::Snapshot;
-use super::runtime::{read_log, wait};
+use super::runtime::{Kind, read_log, wait};
 use super::settings::{self, Driver, Settings, controller};
 use super::{Output, Runtime, Skip, Value, bundle, eventually};
 
@@ -85,7 +85,11 @@ impl<'s> Lab<'s> {
         let id = format!("{}-{number}", self.name);
         let bundle = self.dir.join(format!("bundle{number}"));
         bundle::make_rootfs(self.settings, &bundle.join("rootfs"));
-        let config = bundle::config(args, &self.name, &self.settings.driver.path(&id));
+        let mut config = bundle::config(args, &self.name, &self.settings.driver.path(&id));
+        if runtime.kind == Kind::Crun {
+            // Old ones refuse a specification that is newer.
+            config["ociVersion"] = "1.0.0".into();
+        }
         let container = Container { lab: self, runtime: runtime.clone(), id, bundle, config };
         container.write();
         container

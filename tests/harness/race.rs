@@ -48,6 +48,12 @@ impl Host {
     }
 }
 
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.path())
+    }
+}
+
 /// All entries below `dir`, with what they are and contain.
 fn listing(dir: &Path) -> Vec<String> {
     let mut lines = Vec::new();

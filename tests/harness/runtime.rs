@@ -10,7 +10,12 @@ use super::{PATIENCE, Value};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 pub enum Kind {
     Tare,
-    Runc { major: u32, minor: u32 },
+    Runc {
+        major: u32,
+        minor: u32,
+    },
+    /// For `holes` only: its words are its own.
+    Crun,
 }
 
 #[derive(Clone, Debug)]
@@ -34,7 +39,8 @@ impl Runtime {
                 let mut numbers = version.split('.').map(|n| n.parse().unwrap_or(0));
                 Kind::Runc { major: numbers.next().unwrap_or(0), minor: numbers.next().unwrap_or(0) }
             }
-            _ => return Err(text(&format!("neither tare nor runc: {out}"))),
+            ["crun", "version", ..] => Kind::Crun,
+            _ => return Err(text(&format!("neither tare, runc nor crun: {out}"))),
         };
         Ok(Self { program, kind })
     }
@@ -44,6 +50,7 @@ impl Runtime {
         match self.kind {
             Kind::Tare => "tare",
             Kind::Runc { .. } => "runc",
+            Kind::Crun => "crun",
         }
     }
 
@@ -58,7 +65,7 @@ impl Runtime {
         let text = text.replace("RT", self.name());
         match self.kind {
             Kind::Tare => text,
-            Kind::Runc { .. } => without_field(&text).to_owned(),
+            Kind::Runc { .. } | Kind::Crun => without_field(&text).to_owned(),
         }
     }
 }

@@ -169,6 +169,8 @@ fn become_user(context: &Context<'_>) -> Result<()> {
     privileges::init_own_stdio(&plan.privileges, &plan.terminal)?;
     privileges::init_become_user(&plan.privileges, plan.caller)?;
     if context.spawn.map && plan.caller != Caller::Root {
+        // What is in the environment of the caller is not for other processes of the container to read.
+        sys::exe::forget_environment();
         sys::cred::set_dumpable(true)?;
     }
     if !entered {

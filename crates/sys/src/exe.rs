@@ -84,6 +84,27 @@ pub fn set_process_name(name: &CStr) -> Result<()> {
     rustix::thread::set_name(name).call("prctl PR_SET_NAME")
 }
 
+/// Overwrites the environment that this process was started with, in its memory and in `/proc/PID/environ`. It has none
+/// from then on.
+pub fn forget_environment() {
+    // SAFETY: environ is set before main and nothing in this program writes to it.
+    let mut next = unsafe { environ };
+    while !next.is_null() {
+        // SAFETY: `next` is within the list, as its end has not been passed.
+        let text = unsafe { *next };
+        if text.is_null() {
+            break;
+        }
+        // SAFETY: what the list points to are texts that end with a zero byte.
+        let len = unsafe { libc::strlen(text) };
+        // SAFETY: the kernel has put these bytes on this process's own stack, where they can be written to, and nobody
+        // refers to them: there is one thread, and the standard library copies what it reads.
+        unsafe { text.cast_mut().write_bytes(0, len) };
+        // SAFETY: this entry was not the last.
+        next = unsafe { next.add(1) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

@@ -1,4 +1,5 @@
-//! `exec` into a hostile container: what is in it already sees the runtime's process come.
+//! Holes of processes that enter a hostile container, of `exec` above all: what is in it already sees the runtime's
+//! process come, and must not get at its files nor at its program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::crash::strace;
 use crate::exec::{exec, up};
-use crate::harness::bundle::{mount, push, set_namespace};
+use crate::harness::bundle::{capabilities, mount, push, set_namespace};
 use crate::harness::runtime::wait;
 use crate::harness::{Container, Lab, Outcome, Skip, Value, attacker, eventually, json, tests};
 use crate::process::write_executable;
@@ -18,8 +19,11 @@ tests![
     cve_2016_9962_processes_look_at_the_one_that_comes,
     cve_2016_9962_processes_look_at_a_container_that_joins,
     a_change_of_user_opens_nothing,
+    cve_2019_5736_entry_point_is_the_runtime,
+    cve_2019_5736_opened_by_a_neighbour,
     cve_2019_5736_program_is_the_runtime,
     cve_2024_21626_working_directory_is_a_leaked_file,
+    cve_2024_21626_working_directory_of_exec,
     cve_2024_21626_working_directory_is_a_link_to_one,
 ];
 
@@ -226,7 +230,7 @@ fn cve_2019_5736_program_is_the_runtime(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn cve_2024_21626_working_directory_is_a_leaked_file(lab: &Lab) -> Outcome {
+fn cve_2024_21626_working_directory_of_exec(lab: &Lab) -> Outcome {
     let c = up(lab, |_| ());
     for number in 3..=100 {
         let cwd = format!("/proc/self/fd/{number}");
@@ -245,6 +249,79 @@ fn cve_2024_21626_working_directory_is_a_link_to_one(lab: &Lab) -> Outcome {
         std::os::unix::fs::symlink(format!("/proc/self/fd/{number}"), &link).unwrap();
         let output = exec(&c, &["--cwd", "/tmp/link"], &["sh", "-c", "pwd; ls"]);
         assert_eq!((output.code, output.out.as_str()), (255, ""), "{number} was taken");
+    }
+    Ok(())
+}
+
+/// A script whose interpreter is the runtime that starts it.
+fn cve_2019_5736_entry_point_is_the_runtime(lab: &Lab) -> Outcome {
+    let before = fs::read(&lab.tare.program).unwrap();
+    let mut c = lab.container(&["/bin/evil"]);
+    write_executable(&c.rootfs("bin/evil"), "#!/proc/self/exe\n");
+    c.edit(|v| v["root"]["readonly"] = json!(false));
+    let mut command = lab.command(&c.runtime, &lab.next_file("log"));
+    command.arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    let child = command.spawn().unwrap();
+    crate::harness::runtime::wait(child);
+    assert!(fs::read(&lab.tare.program).unwrap() == before, "the binary was changed");
+    Ok(())
+}
+
+/// A member of a pod opens the executable of every process that appears beside it, and writes into it as
+/// soon as nobody runs it any more. A decoy shows that the attack works.
+const OVERWRITE: &str = "
+cp /bin/busybox /out/busybox; /out/busybox sleep 0.3 &
+while :; do for p in /proc/[0-9]*; do
+    case $(readlink $p/exe) in /bin/busybox | '') continue ;; esac
+    [ -e /tmp/${p##*/} ] && continue
+    touch /tmp/${p##*/}; echo seen >> /out/seen
+    ( exec 7< $p/exe; i=0; while [ $i -lt 300 ]; do i=$((i+1)); usleep 10000; echo OVERWRITTEN > /proc/self/fd/7; done ) 2>/dev/null &
+done; done";
+
+fn cve_2019_5736_opened_by_a_neighbour(lab: &Lab) -> Outcome {
+    // A copy, so that a hole does no harm; it is writable, as the installed one is for root.
+    let copy = lab.dir.join("runtime");
+    fs::copy(&lab.tare.program, &copy).unwrap();
+    let original = fs::read(&copy).unwrap();
+    let runtime = crate::harness::Runtime { program: copy.clone(), kind: lab.tare.kind };
+    let mut c = lab.container(&["sh", "-c", OVERWRITE]);
+    let out = lab.dir.join("out");
+    fs::create_dir(&out).unwrap();
+    c.edit(|v| {
+        mount(v, "/out", "bind", out.to_str().unwrap(), &["bind"]);
+        mount(v, "/tmp", "tmpfs", "x", &[]);
+        capabilities(v, &["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE"]);
+    });
+    c.up();
+    let seen = || fs::read_to_string(out.join("seen")).unwrap_or_default().lines().count();
+    for _ in 0..3 {
+        let mut victim = lab.container_of(&runtime, &["true"]);
+        victim.edit(|v| set_namespace(v, "pid", Some(&format!("/proc/{}/ns/pid", c.pid()))));
+        let before = seen();
+        // Our own process waits here in the attacker's PID namespace.
+        victim.create(&[]).ok();
+        eventually("the attacker to see the runtime", || (seen() > before).then_some(()));
+        victim.start();
+        victim.wait_for("stopped").delete(&[]).ok();
+        victim.run(&[]).ok();
+    }
+    eventually("the decoy to be overwritten", || {
+        fs::read(out.join("busybox")).unwrap().starts_with(b"OVER").then_some(())
+    });
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(fs::read(&copy).unwrap() == original, "the runtime was overwritten");
+    Ok(())
+}
+
+/// `/proc/self/fd/N` as working directory: one of the runtime's own directories must not be open there.
+fn cve_2024_21626_working_directory_is_a_leaked_file(lab: &Lab) -> Outcome {
+    let mut c = lab.container(&["sh", "-c", "pwd; ls"]);
+    for number in 3..=100 {
+        for base in ["/proc/self/fd", "/proc/1/fd"] {
+            c.edit(|v| v["process"]["cwd"] = json!(format!("{base}/{number}")));
+            let run = c.run(&[]);
+            assert_ne!(run.code, 0, "{base}/{number} was taken: {}", run.out);
+        }
     }
     Ok(())
 }
