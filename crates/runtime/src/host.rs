@@ -219,12 +219,9 @@ fn talk(
                     .map_err(init_failed)?;
             }
             Some(FromInit::Listener(number)) => {
-                let Child { pid, pidfd } = &made.child;
-                let state = hooks::state(&plan.id, "creating", *pid, &plan.bundle, &plan.annotations);
-                if let Some(listener) = seccomp::host_take(pidfd.as_fd(), number).map_err(start_failed)? {
-                    seccomp::host_hand_over(plan.seccomp.as_ref(), *pid, state, &listener)
-                        .map_err(start_failed)?;
-                }
+                let child = &made.child;
+                let state = hooks::state(&plan.id, "creating", child.pid, &plan.bundle, &plan.annotations);
+                seccomp::host_serve(plan.seccomp.as_ref(), child, number, state).map_err(start_failed)?;
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(init_failed(error)),

@@ -219,10 +219,7 @@ fn talk(
             Some(FromInit::Console(master)) => started.terminal = host::take_terminal(master, console)?,
             Some(FromInit::Listener(number)) => {
                 let of = hooks::state(&state.id, "running", init.pid, &state.bundle, &state.annotations);
-                let Child { pid, pidfd } = &started.child;
-                if let Some(listener) = seccomp::host_take(pidfd.as_fd(), number).map_err(start_failed)? {
-                    seccomp::host_hand_over(filter, *pid, of, &listener).map_err(start_failed)?;
-                }
+                seccomp::host_serve(filter, &started.child, number, of).map_err(start_failed)?;
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(start_failed(error)),

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use ::seccomp::{Arch, Insn};
+use sys::clone::Child;
 use sys::cred::{self, Capabilities};
 use sys::seccomp::flag;
 
@@ -188,8 +189,22 @@ fn load(filter: &Filter, flags: u32) -> Result<Option<OwnedFd>> {
     })
 }
 
-/// Takes the listener's descriptor, which has or will have this `number`, out of a process; `None` when that ends first.
-pub fn host_take(process: BorrowedFd<'_>, number: i32) -> Result<Option<OwnedFd>> {
+/// Takes the listener's descriptor, which has or will have this `number`, out of a process, and hands it to who
+/// listens. When the process ends first there is nothing to hand over, and its end is told elsewhere.
+pub fn host_serve(
+    filter: Option<&Filter>,
+    process: &Child,
+    number: i32,
+    state: oci::HookState,
+) -> Result<()> {
+    match take(process.pidfd.as_fd(), number)? {
+        Some(listener) => hand_over(filter, process.pid, state, &listener),
+        None => Ok(()),
+    }
+}
+
+/// Takes the descriptor; `None` when the process ends first.
+fn take(process: BorrowedFd<'_>, number: i32) -> Result<Option<OwnedFd>> {
     loop {
         match sys::signal::take_descriptor(process, number) {
             Err(e) if e.errno == sys::Errno::BADF => {}
@@ -204,7 +219,7 @@ pub fn host_take(process: BorrowedFd<'_>, number: i32) -> Result<Option<OwnedFd>
 }
 
 /// Hands the descriptor to the listener, with what it has to know: which process of which container.
-pub fn host_hand_over(filter: Option<&Filter>, pid: i32, state: oci::HookState, fd: &OwnedFd) -> Result<()> {
+fn hand_over(filter: Option<&Filter>, pid: i32, state: oci::HookState, fd: &OwnedFd) -> Result<()> {
     let Some(Listener { path, metadata }) = filter.and_then(|filter| filter.listener.as_ref()) else {
         return Ok(());
     };
