@@ -1,7 +1,7 @@
 //! The compiler from a seccomp profile (`linux.seccomp` of config.json) to the program that the kernel runs at every
 //! system call.
 //!
-//! What a profile means is what runc and libseccomp make of it; `tests/differential.rs` holds this crate to that. How
+//! What a profile means is what runc and libseccomp make of it; `tests/differential` holds this crate to that. How
 //! the program gets to its verdict is our own:
 //!
 //! - Numbers are looked for in a balanced tree of ranges, where neighbours with the same verdict are one range.

@@ -1,5 +1,5 @@
-//! The verdicts of our programs beside those of libseccomp's, with what runc puts before these: for the project's own
-//! docker profile and for generated ones, for every number, every architecture, and arguments around those of the rules.
+//! The verdicts of our programs beside those of libseccomp's, with what runc puts before these: for the default
+//! profiles of engines and for generated ones, for every number, every architecture, and arguments around those of the rules.
 //!
 //! libseccomp is asked through a small C program, which is built here against what is installed; `CFLAGS` and `LDLIBS`
 //! name another version of it. `PROFILES` says how many profiles are generated.
@@ -37,7 +37,7 @@ const MACHINES: [Machine; 6] = [
 fn main() {
     let trials = vec![
         Trial::ignorable_test("numbers", || with_oracle(numbers)),
-        Trial::ignorable_test("docker_profile", || with_oracle(docker_profile)),
+        Trial::ignorable_test("default_profiles", || with_oracle(default_profiles)),
         Trial::ignorable_test("generated_profiles", || with_oracle(generated_profiles)),
         Trial::test("tangled_profiles", tangled_profiles),
     ];
@@ -73,21 +73,41 @@ fn numbers(oracle: &mut Oracle) -> Result<(), Failed> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
-fn docker_profile(oracle: &mut Oracle) -> Result<(), Failed> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/bundles/docker-seccomp/config.json");
-    let config = oci::Config::parse(&std::fs::read(path)?)?.ok_or("no config")?;
-    let mut raw = config.linux.and_then(|linux| linux.seccomp).ok_or("no profile")?;
-    let mut count = Count::default();
-    for machine in &MACHINES {
-        // The same profile, as an engine would write it there.
-        raw.architectures = machine.archs.iter().map(|(_, arch)| scmp(*arch).to_owned()).collect();
-        for action in seccomp::ACTIONS.iter().filter(|action| **action != "SCMP_ACT_NOTIFY") {
-            (*action).clone_into(&mut raw.default_action);
-            raw.default_errno_ret = None;
-            compare(oracle, machine, &raw, &mut Dice::new(1), &mut count)?;
+/// What engines use when nobody says anything, and the same with every other default action.
+fn default_profiles(oracle: &mut Oracle) -> Result<(), Failed> {
+    for (engine, mut raw) in engines()? {
+        let mut count = Count::default();
+        for machine in &MACHINES {
+            // The same profile, as an engine would write it there.
+            raw.architectures = machine.archs.iter().map(|(_, arch)| scmp(*arch).to_owned()).collect();
+            compare(oracle, machine, &raw, &mut Dice::new(0), &mut count)?;
+            compare_pairs(oracle, machine, &raw, &mut count)?;
+            for action in seccomp::ACTIONS.iter().filter(|action| **action != "SCMP_ACT_NOTIFY") {
+                let mut raw = raw.clone();
+                (*action).clone_into(&mut raw.default_action);
+                raw.default_errno_ret = None;
+                compare(oracle, machine, &raw, &mut Dice::new(1), &mut count)
+                    .map_err(|e| format!("{engine}, {action}: {}", e.message().unwrap_or("")))?;
+            }
         }
+        print!("{engine}: ");
+        count.tell()?;
     }
-    count.tell()
+    Ok(())
+}
+
+/// The default profiles of engines.
+fn engines() -> Result<Vec<(&'static str, oci::Seccomp)>, Failed> {
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/profiles");
+    let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/bundles/docker-seccomp/config.json");
+    let config = oci::Config::parse(&std::fs::read(bundle)?)?.ok_or("no config")?;
+    let docker = config.linux.and_then(|linux| linux.seccomp).ok_or("no profile")?;
+    let mut profiles = vec![("docker", docker)];
+    for engine in ["podman", "containerd"] {
+        let profile = oci::from_json(&std::fs::read(format!("{tests}/{engine}.json"))?)?;
+        profiles.push((engine, profile.ok_or("no profile")?));
+    }
+    Ok(profiles)
 }
 
 fn generated_profiles(oracle: &mut Oracle) -> Result<(), Failed> {
@@ -166,6 +186,71 @@ impl Count {
     }
 }
 
+/// A profile as both understand it, and what each makes of it.
+struct Pair {
+    raw: oci::Seccomp,
+    filter: Filter,
+    theirs: Vec<seccomp::Insn>,
+    newest: BTreeMap<(u32, bool), u32>,
+    /// The numbers of calls for which arguments may count.
+    conditional: BTreeSet<u32>,
+    big_endian: bool,
+}
+
+impl Pair {
+    /// `None` where libseccomp has no word on it.
+    fn new(
+        oracle: &mut Oracle,
+        machine: &Machine,
+        raw: &oci::Seccomp,
+        count: &mut Count,
+    ) -> Result<Option<Pair>, Failed> {
+        if !oracle.knows(machine.archs[0].0) {
+            return Ok(None);
+        }
+        let raw = known_to_both(oracle, machine, raw);
+        let filter = compile(&raw, machine.native).map_err(|faults| format!("{faults:?}"))?;
+        let listed =
+            |arch: Arch| arch == machine.native || raw.architectures.iter().any(|name| name == scmp(arch));
+        let archs: Vec<_> = machine.archs.iter().filter(|(_, arch)| listed(*arch)).collect();
+        let names: Vec<&str> = archs.iter().map(|(name, _)| *name).collect();
+        let default = generate::verdict(&raw.default_action, raw.default_errno_ret);
+        let big_endian = machine.native == Arch::S390x;
+        let theirs = match oracle.program(&raw, default, &names, big_endian) {
+            Answer::Program(program) => program,
+            Answer::Refused(why) if why.ends_with(" -17") => {
+                // Rules that contradict each other.
+                count.refused += 1;
+                return Ok(None);
+            }
+            Answer::Refused(why) => return Err(format!("libseccomp refuses: {why}").into()),
+        };
+        count.profiles += 1;
+        count.ours += filter.program.len();
+        count.theirs += theirs.len();
+        let newest = newest(oracle, &raw, default, &archs);
+        let conditional = conditional(&raw, &archs);
+        Ok(Some(Pair { raw, filter, theirs, newest, conditional, big_endian }))
+    }
+
+    /// Compares the verdicts on one call.
+    fn ask(&self, data: Data, count: &mut Count) -> Result<(), Failed> {
+        let (ours, theirs) = if self.big_endian {
+            let data = data.to_big_endian();
+            (run_big_endian(&self.filter.program, &data), run_big_endian(&self.theirs, &data))
+        } else {
+            let data = data.to_bytes();
+            (run(&self.filter.program, &data), run(&self.theirs, &data))
+        };
+        let theirs = enosys(&self.newest, &data).or(theirs);
+        count.points += 1;
+        if ours != theirs || ours.is_none() {
+            return Err(different(&self.raw, &data, ours, theirs).into());
+        }
+        Ok(())
+    }
+}
+
 /// Compares all verdicts of one profile.
 fn compare(
     oracle: &mut Oracle,
@@ -174,56 +259,46 @@ fn compare(
     dice: &mut Dice,
     count: &mut Count,
 ) -> Result<(), Failed> {
-    if !oracle.knows(machine.archs[0].0) {
-        return Ok(());
-    }
-    let raw = known_to_both(oracle, machine, raw);
-    let filter = compile(&raw, machine.native).map_err(|faults| format!("{faults:?}"))?;
-    let listed =
-        |arch: Arch| arch == machine.native || raw.architectures.iter().any(|name| name == scmp(arch));
-    let archs: Vec<_> = machine.archs.iter().filter(|(_, arch)| listed(*arch)).collect();
-    let names: Vec<&str> = archs.iter().map(|(name, _)| *name).collect();
-    let default = generate::verdict(&raw.default_action, raw.default_errno_ret);
-    let big_endian = machine.native == Arch::S390x;
-    let theirs = match oracle.program(&raw, default, &names, big_endian) {
-        Answer::Program(program) => program,
-        Answer::Refused(why) if why.ends_with(" -17") => {
-            // Rules that contradict each other.
-            count.refused += 1;
-            return Ok(());
-        }
-        Answer::Refused(why) => return Err(format!("libseccomp refuses: {why}").into()),
-    };
-    count.profiles += 1;
-    count.ours += filter.program.len();
-    count.theirs += theirs.len();
-    let newest = newest(oracle, &raw, default, &archs);
-    let conditional: BTreeSet<u32> = conditional(&raw, &archs);
+    let Some(pair) = Pair::new(oracle, machine, raw, count)? else { return Ok(()) };
     let mut tokens: BTreeSet<u32> = machine.archs.iter().map(|(_, arch)| arch.token()).collect();
     tokens.extend([0, 1, 0x4000_0008]);
-    let interesting = generate::interesting(&raw);
+    let interesting = generate::interesting(&pair.raw);
     for &arch in &tokens {
         for number in generate::numbers() {
-            let tries = if conditional.contains(&number) { 60 } else { 1 };
+            let tries = if pair.conditional.contains(&number) { 60 } else { 1 };
             for _ in 0..tries {
                 let args = std::array::from_fn(|_| *dice.pick(&interesting));
-                let data = Data { number, arch, args };
-                let (ours, theirs) = if big_endian {
-                    let data = data.to_big_endian();
-                    (run_big_endian(&filter.program, &data), run_big_endian(&theirs, &data))
-                } else {
-                    let data = data.to_bytes();
-                    (run(&filter.program, &data), run(&theirs, &data))
-                };
-                let theirs = enosys(&newest, &data).or(theirs);
-                count.points += 1;
-                if ours != theirs || ours.is_none() {
-                    return Err(different(&raw, &data, ours, theirs).into());
+                pair.ask(Data { number, arch, args }, count)?;
+            }
+        }
+    }
+    always_allowed_calls_are_seen(&pair.filter, &pair.raw, machine.native)
+}
+
+/// Compares the verdicts on the calls of a profile that have conditions, for every pair of interesting values of the
+/// two arguments that engines look at.
+fn compare_pairs(
+    oracle: &mut Oracle,
+    machine: &Machine,
+    raw: &oci::Seccomp,
+    count: &mut Count,
+) -> Result<(), Failed> {
+    let looked_at: BTreeSet<u64> =
+        raw.syscalls.iter().flat_map(|rule| &rule.args).map(|arg| arg.index).collect();
+    assert!(looked_at.iter().all(|index| [0, 2].contains(index)), "{looked_at:?}");
+    // The profile is counted where it is compared for the first time.
+    let Some(pair) = Pair::new(oracle, machine, raw, &mut Count::default())? else { return Ok(()) };
+    let interesting = generate::interesting(&pair.raw);
+    for arch in machine.archs.iter().map(|(_, arch)| arch.token()) {
+        for &number in &pair.conditional {
+            for &first in &interesting {
+                for &third in &interesting {
+                    pair.ask(Data { number, arch, args: [first, 0, third, 0, 0, 0] }, count)?;
                 }
             }
         }
     }
-    always_allowed_calls_are_seen(&filter, &raw, machine.native)
+    Ok(())
 }
 
 fn different(raw: &oci::Seccomp, data: &Data, ours: Option<u32>, theirs: Option<u32>) -> String {
