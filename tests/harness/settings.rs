@@ -127,6 +127,11 @@ pub fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
+/// Whether a cgroup hierarchy is mounted there. Where none of that name is, runc makes plain directories.
+fn is_hierarchy(dir: &Path) -> bool {
+    dir.join("cgroup.procs").exists()
+}
+
 /// The directory of every mounted cgroup hierarchy.
 pub fn cgroup_roots() -> Vec<PathBuf> {
     let base = Path::new("/sys/fs/cgroup");
@@ -135,7 +140,8 @@ pub fn cgroup_roots() -> Vec<PathBuf> {
     }
     let Ok(entries) = std::fs::read_dir(base) else { return Vec::new() };
     // cpu,cpuacct and its links name one hierarchy: keep the directories.
-    entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+    let directories = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    directories.map(|e| e.path()).filter(|dir| is_hierarchy(dir)).collect()
 }
 
 /// The cgroups of a process, in the hierarchies that are mounted where the suite looks.
@@ -143,8 +149,10 @@ pub fn cgroup_paths(pid: u64) -> Vec<String> {
     let lines = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let mounted = |controllers: &str| match (controllers.split(',').next(), unified()) {
         (Some(""), true) => true,
-        (Some(""), false) => Path::new("/sys/fs/cgroup/unified").exists(),
-        (Some(name), false) => Path::new("/sys/fs/cgroup").join(name.trim_start_matches("name=")).exists(),
+        (Some(""), false) => is_hierarchy(Path::new("/sys/fs/cgroup/unified")),
+        (Some(name), false) => {
+            is_hierarchy(&Path::new("/sys/fs/cgroup").join(name.trim_start_matches("name=")))
+        }
         _ => false,
     };
     let fields = lines.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
@@ -156,7 +164,11 @@ pub fn controller(name: &str) -> Result<PathBuf, Skip> {
     let root = Path::new("/sys/fs/cgroup");
     if !unified() {
         let dir = root.join(name);
-        return if dir.is_dir() { Ok(dir) } else { Err(Skip(format!("no cgroup v1 controller {name}"))) };
+        return if is_hierarchy(&dir) {
+            Ok(dir)
+        } else {
+            Err(Skip(format!("no cgroup v1 controller {name}")))
+        };
     }
     let has = |file| std::fs::read_to_string(root.join(file)).unwrap_or_default();
     if has("cgroup.controllers").split_whitespace().any(|c| c == name) {
