@@ -30,6 +30,7 @@ mod freezer;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod host;
+mod kernel_log;
 mod limits;
 mod live;
 mod members;

@@ -96,17 +96,6 @@ impl Cgroup {
         }
     }
 
-    /// How many processes of the cgroup the kernel has killed for lack of memory; `None` when it does
-    /// not say.
-    pub fn oom_kills(&self) -> Option<u64> {
-        let (directory, name) = match self.layout {
-            Layout::V2 => (self.unified()?, "memory.events"),
-            Layout::V1 | Layout::Hybrid => (self.v1("memory")?, "memory.oom_control"),
-        };
-        let text = file::read_absolute(&format!("{}/{name}", directory.absolute())).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
-    }
-
     /// The cgroup in which process `pid` of the container is now, where that may be another one.
     ///
     /// On version 2 a container may make cgroups below its own and move there, after which the kernel

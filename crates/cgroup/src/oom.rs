@@ -9,6 +9,7 @@ use sys::Errno;
 use crate::error::{Error, Kind};
 use crate::file;
 use crate::host::Layout;
+use crate::kernel_log::KernelLog;
 use crate::place::{Cgroup, Directory};
 
 /// Becomes readable when memory may have run out: see [`OomWatch::happened`].
@@ -16,33 +17,72 @@ use crate::place::{Cgroup, Directory};
 pub struct OomWatch {
     fd: OwnedFd,
     source: Source,
+    /// The file that counts kills.
+    counter: String,
+    /// What it had at the beginning, and when it was asked last.
+    kills: (u64, u64),
+    /// Where it is told of the cgroup `path`, and of `init`, when the counter is gone.
+    log: Option<KernelLog>,
+    path: String,
+    init: i32,
 }
 
 /// Where the kernel says it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Source {
     /// Version 1: an eventfd, which is also told when the cgroup is removed.
-    Counter { control: String },
+    Eventfd,
     /// Version 2: a change of `memory.events`, which is about other events as well.
-    Events { path: String, told: u64 },
+    Inotify,
 }
 
 impl Cgroup {
-    /// Asks the kernel to tell when memory runs out.
+    /// Asks the kernel to tell when memory runs out. `init` is the container's first process.
     ///
     /// On version 1 that is when there is no more to be had, whether or not a process is killed for it; on
     /// version 2 when one of the cgroup or of one nested in it is killed.
-    pub fn watch_oom(&self) -> Result<OomWatch, Error> {
+    pub fn watch_oom(&self, init: i32) -> Result<OomWatch, Error> {
         let missing = || Error::new(Kind::Unsupported, "memory controller missing");
-        match self.layout {
-            Layout::V2 => watch_events(self.unified().ok_or_else(missing)?, missing),
-            Layout::V1 | Layout::Hybrid => watch_counter(self.v1("memory").ok_or_else(missing)?),
-        }
+        let (directory, counter) = self.oom_counter().ok_or_else(missing)?;
+        let (fd, source) = match self.layout {
+            Layout::V2 => (watch_events(&counter, missing)?, Source::Inotify),
+            Layout::V1 | Layout::Hybrid => (watch_counter(directory)?, Source::Eventfd),
+        };
+        let log = KernelLog::from_now();
+        let before = kills(&counter)?.unwrap_or(0);
+        let path = directory.path.clone();
+        Ok(OomWatch { fd, source, counter, kills: (before, before), log, path, init })
+    }
+
+    /// How many processes of the cgroup the kernel has killed for lack of memory; `None` when it does
+    /// not say.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let (_, counter) = self.oom_counter()?;
+        oom_kills(&file::read_absolute(&counter).ok()?)
+    }
+
+    /// Whether the kernel has killed a process of a new container, whose first one is `init`, for lack of memory;
+    /// false where it does not say. That process is no more, so the cgroup may be gone, too.
+    pub fn oom_killed(&self, init: i32) -> bool {
+        // Records that are older may be of another process that had this number.
+        let logged = || {
+            let (directory, _) = self.oom_counter()?;
+            Some(KernelLog::so_far()?.killed(&directory.path, None).contains(&init))
+        };
+        self.oom_kills().is_some_and(|kills| kills > 0) || logged().unwrap_or(false)
+    }
+
+    fn oom_counter(&self) -> Option<(&Directory, String)> {
+        let (directory, name) = match self.layout {
+            Layout::V2 => (self.unified()?, "memory.events"),
+            Layout::V1 | Layout::Hybrid => (self.v1("memory")?, "memory.oom_control"),
+        };
+        Some((directory, format!("{}/{name}", directory.absolute())))
     }
 }
 
 /// `cgroup.event_control` of version 1; see Documentation/admin-guide/cgroup-v1/memory.rst.
-fn watch_counter(directory: &Directory) -> Result<OomWatch, Error> {
+fn watch_counter(directory: &Directory) -> Result<OwnedFd, Error> {
     let path = directory.absolute();
     let failed = |name: &'static str| {
         let path = path.clone();
@@ -60,33 +100,37 @@ fn watch_counter(directory: &Directory) -> Result<OomWatch, Error> {
     let fd = eventfd(0, flags).map_err(|errno| Error::call("eventfd", errno))?;
     let line = format!("{} {}", fd.as_raw_fd(), subject.as_raw_fd());
     file::write(&dir, "cgroup.event_control", &line).map_err(failed("write cgroup.event_control of"))?;
-    Ok(OomWatch { fd, source: Source::Counter { control: format!("{path}/cgroup.event_control") } })
+    Ok(fd)
 }
 
-fn watch_events(directory: &Directory, missing: impl Fn() -> Error) -> Result<OomWatch, Error> {
-    let path = format!("{}/memory.events", directory.absolute());
+fn watch_events(path: &str, missing: impl Fn() -> Error) -> Result<OwnedFd, Error> {
     let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
     let fd = inotify::init(flags).map_err(|errno| Error::call("inotify_init1", errno))?;
-    match inotify::add_watch(&fd, path.as_str(), WatchFlags::MODIFY) {
-        Err(Errno::NOENT) => return Err(missing()),
-        watch => drop(watch.map_err(|errno| Error::call(format!("inotify_add_watch {path}"), errno))?),
+    match inotify::add_watch(&fd, path, WatchFlags::MODIFY) {
+        Err(Errno::NOENT) => Err(missing()),
+        watch => {
+            watch.map_err(|errno| Error::call(format!("inotify_add_watch {path}"), errno))?;
+            Ok(fd)
+        }
     }
-    let told = kills(&path)?;
-    Ok(OomWatch { fd, source: Source::Events { path, told } })
 }
 
 impl OomWatch {
     /// Whether memory has run out since this was asked last. Never waits.
     pub fn happened(&mut self) -> Result<bool, Error> {
         let signalled = drain(&self.fd).map_err(|errno| Error::call("read events", errno))?;
-        match &mut self.source {
-            Source::Counter { control } => Ok(signalled && rustix::fs::stat(control.as_str()).is_ok()),
+        let (first, last) = self.kills;
+        let Some(now) = kills(&self.counter)? else {
+            // systemd removes a cgroup as soon as it is empty, which may be before we come to read.
+            let logged = self.log.take().map(|log| log.killed(&self.path, Some(self.init)));
+            return Ok(logged.is_some_and(|pids| pids.len() as u64 > last.saturating_sub(first)));
+        };
+        self.kills.1 = now;
+        Ok(match self.source {
+            Source::Eventfd => signalled,
             // The kernel may hold a notice back for 10 ms, so the number is what counts.
-            Source::Events { path, told } => {
-                let now = kills(path)?;
-                Ok(std::mem::replace(told, now) < now)
-            }
-        }
+            Source::Inotify => now > last,
+        })
     }
 }
 
@@ -109,18 +153,18 @@ fn drain(fd: &OwnedFd) -> Result<bool, Errno> {
     }
 }
 
-/// How many processes were killed. None is told any more of a cgroup that is gone.
-fn kills(path: &str) -> Result<u64, Error> {
-    let text = match file::read_absolute(path) {
-        Err(Errno::NOENT | Errno::NODEV) => return Ok(0),
-        text => text.map_err(|errno| Error::call(format!("read {path}"), errno))?,
+/// How many processes were killed; `None` when the cgroup is gone.
+fn kills(counter: &str) -> Result<Option<u64>, Error> {
+    let text = match file::read_absolute(counter) {
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
+        text => text.map_err(|errno| Error::call(format!("read {counter}"), errno))?,
     };
-    Ok(oom_kills(&text))
+    Ok(Some(oom_kills(&text).unwrap_or(0)))
 }
 
-/// The number in `memory.events` of version 2 or `memory.oom_control` of version 1; 0 where it is missing.
-fn oom_kills(text: &str) -> u64 {
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+/// The number in `memory.events` of version 2 or `memory.oom_control` of version 1.
+fn oom_kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -130,10 +174,10 @@ mod tests {
     #[test]
     fn kills_are_one_line_of_several() {
         for (text, number) in [
-            ("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n", 2),
-            ("oom_kill_disable 1\nunder_oom 0\noom_kill 5\n", 5),
-            ("oom_kill_disable 1\nunder_oom 0\n", 0),
-            ("", 0),
+            ("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n", Some(2)),
+            ("oom_kill_disable 1\nunder_oom 0\noom_kill 5\n", Some(5)),
+            ("oom_kill_disable 1\nunder_oom 0\n", None),
+            ("", None),
         ] {
             assert_eq!(oom_kills(text), number, "{text:?}");
         }

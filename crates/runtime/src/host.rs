@@ -171,9 +171,11 @@ fn make_cgroup(plan: &Plan, class: &mut Option<rdt::Group>) -> Result<Option<Liv
 fn start_unit(plan: &Plan, systemd: Option<&mut Manager>, made: &Made) -> Result<()> {
     let (Some(unit), Some(systemd)) = (&plan.cgroup.unit, systemd) else { return Ok(()) };
     unit::host_start(unit, &plan.cgroup.cgroup, systemd, made.child.pid)
-        .map_err(|error| start_failed(error.context("unable to apply cgroup configuration")))?;
-    cgroup_room::host_create(&plan.cgroup).map_err(start_failed)?;
-    sync::tell_init(&made.sync, ToInit::Placed)
+        .map_err(|error| start_failed(error.context("unable to apply cgroup configuration")))
+        .and_then(|()| cgroup_room::host_create(&plan.cgroup).map_err(start_failed).map(drop))
+        .and_then(|()| sync::tell_init(&made.sync, ToInit::Placed))
+        // The unit ends with init, so that any of these may fail for it.
+        .map_err(|error| oom_killed(plan, made).unwrap_or(error))
 }
 
 /// Passes a terminal's master to the console socket, if there is one, or gives it back to be served.
@@ -260,14 +262,17 @@ fn store_and_tell(
 /// Why init ended without a word: it can't tell itself when the kernel killed it.
 fn init_died(plan: &Plan, made: &Made) -> Error {
     let how = how_it_ended(made.child.pid);
-    if plan.cgroup.cgroup.oom_kills().is_some_and(|kills| kills > 0) {
-        return start_failed(Error::new(
-            Kind::System,
-            "container init was OOM-killed (memory limit too low?)",
-        ));
-    }
-    let error = Error::new(Kind::System, format!("init ended before the program began: {how}"));
-    init_failed(seccomp::explain(error, plan.seccomp.as_ref()))
+    oom_killed(plan, made).unwrap_or_else(|| {
+        let error = Error::new(Kind::System, format!("init ended before the program began: {how}"));
+        init_failed(seccomp::explain(error, plan.seccomp.as_ref()))
+    })
+}
+
+/// The error for an init that had too little memory to become the program.
+fn oom_killed(plan: &Plan, made: &Made) -> Option<Error> {
+    let text = "container init was OOM-killed (memory limit too low?)";
+    let killed = plan.cgroup.cgroup.oom_killed(made.child.pid);
+    killed.then(|| start_failed(Error::new(Kind::System, text)))
 }
 
 /// Waits for a child, and says how it ended or why that is not known.

@@ -29,7 +29,11 @@ pub fn events(
     // The kernel is asked by a write, in the place that the state names: that must be the caller's own word.
     let (state, init) = running(ctx, id, Purpose::Change)?;
     let Some(process) = watch(init)? else { return Err(not_running(id)) };
-    let mut oom = state.cgroup.watch_oom().map_err(no_watch)?;
+    let mut oom = match state.cgroup.watch_oom(init.pid) {
+        // It may have ended in between, and its cgroup with it.
+        Err(_) if has_ended(&process)? => return Err(not_running(id)),
+        oom => oom.map_err(no_watch)?,
+    };
     let mut next = Instant::now() + interval;
     loop {
         let wants = [
@@ -85,6 +89,11 @@ fn watch(init: Init) -> Result<Option<OwnedFd>> {
     };
     // The number may be another process's by now.
     Ok(status::process(init.pid)?.filter(|p| p.start_time == init.start_time).map(|_| process))
+}
+
+fn has_ended(process: &OwnedFd) -> Result<bool> {
+    let [ended] = sys::process::poll_for([Some((process.as_fd(), For::Read))], 0)?;
+    Ok(ended)
 }
 
 fn no_watch(error: cgroup::Error) -> Error {
