@@ -1,5 +1,8 @@
 //! The rows of the table in `differences.rs` that are about `linux.resources`.
 
+use std::fs;
+use std::path::Path;
+
 use crate::block_io::Disk;
 use crate::differences::{Difference, stderr_of};
 use crate::harness::bundle::{capabilities, push};
@@ -47,6 +50,25 @@ pub const ROWS: &[Difference] = &[
         tare: "tare run failed: invalid weight 5 (valid range is 10-1000) (linux.resources.blockIO.weight)",
         why: "Some schedulers would take it; on version 2 runc makes a number of it that means the most.",
         probe: |lab, runtime| said(lab, runtime, "blockIO", &json!({"weight": 5})),
+    },
+    Difference {
+        what: "`io.weight` with a `blockIO.weight` of 300, where systemd makes the control group and the kernel has BFQ",
+        runc: "default 100",
+        tare: "default 2300",
+        why: "runc does not tell systemd of the weight, which a reload may then take away. systemd's own property for \
+              it is both this file, for the other scheduler of the kernel, and `io.bfq.weight`.",
+        probe: |lab, runtime| {
+            let mut c = lab.container_of(runtime, &["sleep", "100"]);
+            c.edit(|v| v["linux"]["resources"]["blockIO"] = json!({"weight": 300}));
+            let dir = c.cgroup_dir(Path::new("/sys/fs/cgroup"));
+            let file = |name| lab.has_units().then(|| fs::read_to_string(dir.join(name)).ok()).flatten();
+            c.up();
+            match (file("io.bfq.weight"), file("io.weight"), runtime.name()) {
+                (Some(_), Some(weight), _) => weight.trim().to_owned(),
+                (_, _, "runc") => "default 100".to_owned(),
+                _ => "default 2300".to_owned(),
+            }
+        },
     },
     Difference {
         what: "A rate of 0 for a block device, on cgroup version 2",

@@ -10,7 +10,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::harness::{Container, Lab, Outcome, Output, Skip, eventually, tests};
+use crate::harness::settings::Driver;
+use crate::harness::{Container, Lab, Outcome, Output, Skip, eventually, json, tests};
 use crate::systemd::{booted, dir, make, scope, units};
 
 tests![
@@ -220,11 +221,12 @@ fn no_way_to_systemd(lab: &Lab) -> Outcome {
 }
 
 fn cgroups_without_systemd_need_no_bus(lab: &Lab) -> Outcome {
-    lab.makes_groups()?;
     let (path, count) = fake(lab, |_, _| {});
-    let c = lab.container(&["sleep", "100"]);
+    let mut c = lab.container(&["sleep", "100"]);
+    let group = Driver::Files.path(&c.id);
+    c.edit(|v| v["linux"]["cgroupsPath"] = json!(group));
     let call = |args: &[&str]| {
-        lab.finish(&c.runtime, |call| {
+        lab.finish_by_files(|call| {
             call.env("DBUS_SYSTEM_BUS_ADDRESS", address(&path));
             call.env("DBUS_SESSION_BUS_ADDRESS", address(&path)).args(args);
         })

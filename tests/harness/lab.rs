@@ -130,6 +130,14 @@ impl<'s> Lab<'s> {
         self.collect(runtime, command, &log)
     }
 
+    /// A call that has nothing to do with systemd, whoever makes the control groups of the suite.
+    pub fn finish_by_files(&self, edit: impl FnOnce(&mut Command)) -> Output {
+        let log = self.next_file("log");
+        let mut command = self.command_by_files(&self.tare, &log);
+        edit(&mut command);
+        self.collect(&self.tare, command, &log)
+    }
+
     /// A call without any global flag.
     pub fn bare(&self, runtime: &Runtime, args: &[&str]) -> Output {
         let mut command = self.clean(Command::new(&runtime.program));
@@ -139,11 +147,17 @@ impl<'s> Lab<'s> {
 
     /// The command with the global flags of this lab.
     pub fn command(&self, runtime: &Runtime, log: &Path) -> Command {
-        let mut command = self.clean(Command::new(&runtime.program));
-        command.arg("--root").arg(self.root()).arg("--log").arg(log).args(["--log-format", "json"]);
+        let mut command = self.command_by_files(runtime, log);
         if self.has_units() {
             command.arg("--systemd-cgroup");
         }
+        command
+    }
+
+    /// The same, but for who makes the control groups: that is the runtime itself.
+    fn command_by_files(&self, runtime: &Runtime, log: &Path) -> Command {
+        let mut command = self.clean(Command::new(&runtime.program));
+        command.arg("--root").arg(self.root()).arg("--log").arg(log).args(["--log-format", "json"]);
         command
     }
 
