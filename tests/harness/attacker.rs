@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -18,7 +19,8 @@ pub const VARIABLE: &str = "TARE_TEST_ATTACK";
 pub const PROGRAM: &str = "usleep";
 
 /// Where the container and the test meet: `ready`, a line in `seen` for each look at a process of the
-/// runtime, and a line in `leaks` for all that such a look has opened.
+/// runtime, a line in `leaks` for all that such a look has opened, and one in `reads` for what it has read of the host in
+/// files that anybody may read.
 const OUT: &str = "/out";
 
 /// Looks for ever. `marked` is the marked directory of the host.
@@ -55,6 +57,19 @@ fn look_at(pid: i32, marked: &Path) {
     ] {
         if leaks && let Some(name) = still_foreign(pid) {
             note("leaks", &format!("{what} of {name}"));
+        }
+    }
+    let read = |file: &str| fs::read(path(file)).unwrap_or_default();
+    let marked = marked.as_os_str().as_bytes();
+    let says = |file: &str| read(file).windows(marked.len()).any(|part| part == marked);
+    let mounts = read("mountinfo");
+    for (what, found) in [
+        ("arguments", says("cmdline")),
+        ("sockets", says("net/unix")),
+        ("mounts", !mounts.is_empty() && mounts != fs::read("/proc/self/mountinfo").unwrap()),
+    ] {
+        if found {
+            note("reads", &format!("{what} of {name}"));
         }
     }
 }

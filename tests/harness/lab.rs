@@ -61,6 +61,14 @@ impl<'s> Lab<'s> {
         if self.tare.name() == "runc" { Err(Skip(format!("runc {what}"))) } else { Ok(()) }
     }
 
+    /// Ignores the test when the suite is pointed at another runtime, which does otherwise.
+    pub fn only_tare(&self, what: &str) -> Result<(), Skip> {
+        if self.tare.kind == Kind::Tare {
+            return Ok(());
+        }
+        Err(Skip(format!("{} {what}", self.tare.name())))
+    }
+
     /// Ignores the test where it is about groups that the runtime makes itself.
     pub fn makes_groups(&self) -> Result<(), Skip> {
         if self.has_units() {
@@ -86,10 +94,7 @@ impl<'s> Lab<'s> {
         let bundle = self.dir.join(format!("bundle{number}"));
         bundle::make_rootfs(self.settings, &bundle.join("rootfs"));
         let mut config = bundle::config(args, &self.name, &self.settings.driver.path(&id));
-        if runtime.kind == Kind::Crun {
-            // Old ones refuse a specification that is newer.
-            config["ociVersion"] = "1.0.0".into();
-        }
+        runtime.accept(&mut config);
         let container = Container { lab: self, runtime: runtime.clone(), id, bundle, config };
         container.write();
         container

@@ -59,6 +59,14 @@ impl Runtime {
         matches!(self.kind, Kind::Runc { major: a, minor: b } if (a, b) < (major, minor))
     }
 
+    /// Makes a config one that this runtime takes.
+    pub fn accept(&self, config: &mut Value) {
+        if self.kind == Kind::Crun {
+            // Old ones refuse a specification that is newer.
+            config["ociVersion"] = "1.0.0".into();
+        }
+    }
+
     /// Turns an expectation into this runtime's words: `RT` is its name, and the field that tare adds
     /// to a fault of the config is taken off for runc.
     pub fn words(&self, text: &str) -> String {

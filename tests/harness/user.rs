@@ -44,6 +44,7 @@ impl<'l> User<'l> {
         let bundle = self.dir.join(self.lab.next_file("bundle").file_name().unwrap());
         bundle::make_rootfs(self.lab.settings, &bundle.join("rootfs"));
         let mut config = bundle::config(args, &self.lab.name, "");
+        self.runtime.accept(&mut config);
         rootless(&mut config, self.uid);
         edit(&mut config);
         fs::write(bundle.join("config.json"), config.to_string()).unwrap();

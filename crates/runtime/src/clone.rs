@@ -9,7 +9,7 @@ use crate::rooms::namespaces::{self, Joins};
 use crate::spawn::{Caller, Spawn};
 use crate::sync::{self, FromInit};
 use crate::{Error, Kind, Result, obstacles};
-use sys::clone::{Child, InChild, Setting};
+use sys::clone::{Alone, Child, InChild, Setting};
 use sys::ns::flag;
 
 /// What the process does, for ever.
@@ -36,9 +36,13 @@ pub fn process<T>(request: Request<'_>, context: &mut T, body: Body<T>) -> Resul
     if spawn.helper != 0 {
         return by_helper(request, context, body);
     }
+    let alone = Alone::check()?;
     let visit = namespaces::host_visit(joins, spawn.visit, caller)?;
     let setting = Setting { namespaces: spawn.clone, cgroup, parent_only };
-    let made = sys::clone::clone_process(setting, context, body);
+    // The process is seen in the PID namespace that it is in from its first moment on, and so would be these.
+    let hidden = sys::exe::hide_arguments();
+    let made = sys::clone::clone_process(alone, setting, context, body);
+    drop(hidden);
     visit.leave()?;
     made.map_err(|e| explain(e, spawn.clone))
 }
@@ -70,7 +74,10 @@ fn by_helper<T>(request: Request<'_>, context: &mut T, body: Body<T>) -> Result<
     parent_only.push(ours.as_fd());
     // What it clones has its cgroup; it could not clone into one that is not its user's.
     let setting = Setting { namespaces: 0, cgroup: request.cgroup, parent_only: &parent_only };
-    let child = sys::clone::clone_process(setting, &mut helper, help).map_err(|e| explain(e, 0))?;
+    let hidden = sys::exe::hide_arguments();
+    let child =
+        sys::clone::clone_process(Alone::check()?, setting, &mut helper, help).map_err(|e| explain(e, 0))?;
+    drop(hidden);
     // Only the helper has its end of the socket now, so that its death is noticed.
     drop(helper);
     let said = sync::hear_init(&ours);

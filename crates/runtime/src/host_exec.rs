@@ -9,7 +9,7 @@ use crate::host::{self, Handles, start_failed};
 use crate::init_exec::{self, Context};
 use crate::plan::ProcessPlan;
 use crate::rooms::namespaces::Joins;
-use crate::rooms::{fds, hooks, keyring, oom, pid_file, rdt, seccomp, terminal, unit};
+use crate::rooms::{fds, hooks, keyring, lsm, oom, pid_file, rdt, seccomp, terminal, unit};
 use crate::spawn::{self, Caller};
 use crate::store::{Init, State};
 use crate::sync::{self, FromInit, ToInit};
@@ -68,8 +68,17 @@ fn attempt(plan: &Plan, state: &State, init: Init, handles: Handles<'_>) -> Resu
     let (sync, child_sync) = sys::sock::pair()?;
     let spawn = spawn::exec(state.namespaces, plan.caller);
     let live = open_cgroup(plan, state, init)?;
-    let mut context =
-        Context { plan, state, spawn, joins: &joins, chroot, cgroup: live.as_ref(), sync: Some(child_sync) };
+    let needs_procfs = plan.terminal.is_new() || lsm::is_asked_for(&plan.process.lsm);
+    let mut context = Context {
+        plan,
+        state,
+        spawn,
+        joins: &joins,
+        chroot,
+        procfs: needs_procfs.then(sys::procfs::open).transpose()?,
+        cgroup: live.as_ref(),
+        sync: Some(child_sync),
+    };
     let child = clone_child(&mut context, init, &sync).map_err(start_failed)?;
     drop(context);
     let mut started = Started { child, terminal: None };
@@ -199,6 +208,7 @@ fn clone_child(context: &mut Context<'_>, init: Init, sync: &OwnedFd) -> Result<
         spawn: context.spawn,
         joins: context.joins,
         chroot: context.chroot.take(),
+        procfs: context.procfs.take(),
         cgroup: Some(&moved),
         sync: context.sync.take(),
     };

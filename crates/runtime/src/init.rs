@@ -193,7 +193,9 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     // The root of a new cgroup namespace is the cgroup that its maker is in.
     namespaces::init_new_cgroup(&plan.namespaces)?;
     sys::process::new_session()?;
-    let security = lsm::init_open(&plan.lsm, &plan.keyring)?;
+    let procfs = lsm::is_asked_for(&plan.lsm).then(sys::procfs::open).transpose()?;
+    let security = lsm::init_open(&plan.lsm, &plan.keyring, procfs.as_ref().map(AsFd::as_fd))?;
+    drop(procfs);
     keyring::init_apply(&plan.keyring)?;
     namespaces::init_loopback(&plan.namespaces)?;
     uts::init_apply(&plan.uts)?;

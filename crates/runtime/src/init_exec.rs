@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub joins: &'a Joins,
     /// Its root, where it has no mount namespace of its own.
     pub chroot: Option<OwnedFd>,
+    /// The host's procfs, where it is needed: it is out of sight in the container's mount namespace.
+    pub procfs: Option<OwnedFd>,
     /// The cgroup to be in, unless systemd moves the process there.
     pub cgroup: Option<&'a ::cgroup::Live>,
     /// The process's end of the sync socket.
@@ -62,9 +64,10 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
         None => {}
     }
     affinity::init_after(&plan.process.affinity)?;
-    // The host's procfs is out of sight in the container's mount namespace.
-    let host_fds = sys::file::open_dir("/proc/self/fd")?;
-    let security = lsm::init_open(&plan.process.lsm, &plan.keyring)?;
+    let procfs = context.procfs.take();
+    let procfs = procfs.as_ref().map(AsFd::as_fd);
+    let security = lsm::init_open(&plan.process.lsm, &plan.keyring, procfs)?;
+    let host_fds = procfs.map(|procfs| sys::file::open_dir_at(procfs, "self/fd")).transpose()?;
     context.joins.enter(context.spawn.join, plan.caller)?;
     if context.spawn.become_root {
         mappings::init_become_root()?;
@@ -77,12 +80,9 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     }
     sys::process::new_session()?;
     keyring::init_apply(&plan.keyring)?;
-    let root = sys::root::RootDir::new(sys::file::open_dir("/")?);
-    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root, host_fds.as_fd())? {
-        sync::tell_runtime(sync, &FromInit::Console(master))?;
-        terminal::init_use(&slave)?;
+    if let Some(host_fds) = host_fds {
+        use_terminal(plan, &host_fds, sync)?;
     }
-    drop((root, host_fds));
 
     sched::init_apply(&plan.process.sched)?;
     memory_policy::init_apply(&exec.memory_policy)?;
@@ -108,4 +108,14 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     sync::tell_runtime(sync, &FromInit::Ready)?;
     let filter = seccomp::for_last(filter, moment);
     Ok((init::hear(sync)? == Some(ToInit::Start)).then_some(Prepared { program, env, filter }))
+}
+
+/// Opens a terminal of the container's and hands its other end to the runtime.
+fn use_terminal(plan: &Plan, host_fds: &OwnedFd, sync: &OwnedFd) -> Result<()> {
+    let root = sys::root::RootDir::new(sys::file::open_dir("/")?);
+    if let Some((master, slave)) = terminal::init_open(&plan.terminal, &root, host_fds.as_fd())? {
+        sync::tell_runtime(sync, &FromInit::Console(master))?;
+        terminal::init_use(&slave)?;
+    }
+    Ok(())
 }

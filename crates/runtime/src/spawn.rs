@@ -17,7 +17,11 @@
 //! a user namespace. And where cgroup2 is mounted with `nsdelegate`, as systemd does, no process is cloned into a
 //! cgroup from within a cgroup namespace that does not have it: there a helper is put into the cgroup first.
 //!
-//! In every case mount namespaces are joined late, since the host's procfs is needed until then; cgroup
+//! Others see a process from its first moment on where its PID namespace is joined. There it begins in the network
+//! namespace that it is to be in, and a process of `exec` in the mount namespace as well: what the host has of these could be
+//! read by procfs otherwise.
+//!
+//! When a container is made, mount namespaces are joined late, since the host's procfs is needed until then; cgroup
 //! namespaces are made after the process is in its cgroup; time namespaces hold for children, until they are
 //! entered.
 use crate::rooms::namespaces::{Namespace, Plan};
@@ -53,8 +57,11 @@ pub struct Spawn {
     pub unshare: u64,
 }
 
-/// What is joined, made or left alone at its own time, whatever the case.
+/// What is joined, made or left alone at its own time, whatever the case, when a container is made.
 const LATE: u64 = flag::MOUNT;
+/// Whoever sees a process can read by procfs which mounts and which network connections there are where it is: nothing
+/// keeps them from that, as there is for memory and files.
+const LOOKED_INTO: u64 = flag::MOUNT | flag::NET;
 const AFTER_THE_CLONE: u64 = flag::CGROUP | flag::TIME;
 
 /// Decides from the namespaces.
@@ -64,9 +71,8 @@ pub fn spawn(plan: &Plan, caller: Caller) -> Spawn {
     match plan.user {
         // A
         Namespace::Inherit => {
-            let spawn =
-                Spawn { visit: join & flag::PID, clone: new, join: join & !flag::PID, ..Spawn::default() };
-            visited(spawn, caller)
+            let visit = to_visit(join);
+            visited(Spawn { visit, clone: new, join: join & !visit, ..Spawn::default() }, caller)
         }
         // B, C
         Namespace::New => {
@@ -83,6 +89,12 @@ pub fn spawn(plan: &Plan, caller: Caller) -> Spawn {
         }
         Namespace::Join(_) => joined_user(new, join, caller),
     }
+}
+
+/// Those of `join` that the process has to be in from its first moment on: where others see it already, so are those
+/// that these could look into.
+fn to_visit(join: u64) -> u64 {
+    if join & flag::PID != 0 { join & (flag::PID | LOOKED_INTO) } else { 0 }
 }
 
 /// The visit of the runtime, or of a helper where the runtime could not come back.
@@ -104,13 +116,8 @@ fn joined_user(new: u64, join: u64, caller: Caller) -> Spawn {
         return Spawn { helper: join, clone: new, ..Spawn::default() };
     }
     // D
-    Spawn {
-        visit: join & flag::PID,
-        join: join & !flag::PID,
-        become_root: true,
-        unshare: new,
-        ..Spawn::default()
-    }
+    let visit = to_visit(join);
+    Spawn { visit, join: join & !visit, become_root: true, unshare: new, ..Spawn::default() }
 }
 
 /// The same for a process of `exec`, which joins all namespaces that a container does not share with its
@@ -118,13 +125,10 @@ fn joined_user(new: u64, join: u64, caller: Caller) -> Spawn {
 pub fn exec(private: u64, caller: Caller) -> Spawn {
     match (private & flag::USER, caller) {
         (0, _) => {
-            let spawn = Spawn { visit: private & flag::PID, join: private & !flag::PID, ..Spawn::default() };
-            visited(spawn, caller)
+            let visit = to_visit(private);
+            visited(Spawn { visit, join: private & !visit, ..Spawn::default() }, caller)
         }
-        (_, Caller::Root) => joined_user(0, private, caller),
-        (_, Caller::Guest | Caller::Ordinary) => {
-            Spawn { join: private & LATE, ..joined_user(0, private & !LATE, caller) }
-        }
+        (..) => joined_user(0, private, caller),
     }
 }
 
@@ -249,24 +253,19 @@ mod tests {
 
     #[test]
     fn processes_of_exec() {
-        let all = flag::PID | flag::NET | flag::MOUNT;
+        let seen = flag::PID | flag::NET | flag::MOUNT;
+        let all = seen | flag::IPC;
         let got = exec(all, Caller::Root);
-        assert_eq!(
-            (got.visit, got.join, got.helper, got.become_root),
-            (flag::PID, all & !flag::PID, 0, false)
-        );
+        assert_eq!((got.visit, got.join, got.helper, got.become_root), (seen, flag::IPC, 0, false));
         let got = exec(all, Caller::Guest);
-        assert_eq!((got.visit, got.join, got.helper), (0, all & !flag::PID, flag::PID));
+        assert_eq!((got.visit, got.join, got.helper), (0, flag::IPC, seen));
+        // Nobody sees it who does not see the host's processes.
+        let got = exec(all & !flag::PID, Caller::Root);
+        assert_eq!((got.visit, got.join, got.helper), (0, all & !flag::PID, 0));
         let all = all | flag::USER;
         let got = exec(all, Caller::Root);
-        assert_eq!(
-            (got.visit, got.join, got.helper, got.become_root),
-            (flag::PID, all & !flag::PID, 0, true)
-        );
+        assert_eq!((got.visit, got.join, got.helper, got.become_root), (seen, all & !seen, 0, true));
         let got = exec(all, Caller::Ordinary);
-        assert_eq!(
-            (got.visit, got.join, got.helper, got.become_root),
-            (0, flag::MOUNT, all & !flag::MOUNT, false)
-        );
+        assert_eq!((got.visit, got.join, got.helper, got.become_root), (0, 0, all, false));
     }
 }

@@ -56,23 +56,33 @@ pub struct Setting<'a> {
     pub parent_only: &'a [BorrowedFd<'a>],
 }
 
+/// That the caller has no other threads: locks they hold would stay locked in a child for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone(());
+
+impl Alone {
+    /// Looks whether it has, while the host's procfs is in sight. No code of this program makes threads.
+    pub fn check() -> Result<Self> {
+        let threads =
+            rustix::fs::stat("/proc/self/task").call("stat /proc/self/task")?.st_nlink.saturating_sub(2);
+        if threads > 1 {
+            let args = format!("with {threads} threads in the caller");
+            return Err(Error { call: "clone3", args, errno: Errno::INVAL });
+        }
+        Ok(Alone(()))
+    }
+}
+
 /// Clones the caller like `fork(2)`.
 ///
 /// The child runs `body` on its own copy of all memory and never comes back: `body` has no value to return, so
 /// no guard of the caller can run twice. Its `context` must not use what is closed in it.
-///
-/// Fails when the caller has other threads, since locks they hold would stay locked in the child for ever.
 pub fn clone_process<T>(
+    _: Alone,
     setting: Setting<'_>,
     context: &mut T,
     body: fn(&mut T, InChild) -> Infallible,
 ) -> Result<Child> {
-    let threads =
-        rustix::fs::stat("/proc/self/task").call("stat /proc/self/task")?.st_nlink.saturating_sub(2);
-    if threads > 1 {
-        let args = format!("with {threads} threads in the caller");
-        return Err(Error { call: "clone3", args, errno: Errno::INVAL });
-    }
     let mut pidfd: libc::c_int = -1;
     let mut args = empty_arguments();
     args.flags = libc::CLONE_PIDFD as u64;

@@ -2,6 +2,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -102,6 +103,59 @@ pub fn forget_environment() {
         unsafe { text.cast_mut().write_bytes(0, len) };
         // SAFETY: this entry was not the last.
         next = unsafe { next.add(1) };
+    }
+}
+
+/// The memory that the kernel shows as this process's arguments, and its length.
+static ARGUMENTS: (AtomicPtr<u8>, AtomicUsize) = (AtomicPtr::new(std::ptr::null_mut()), AtomicUsize::new(0));
+
+/// Remembers where the arguments are, for [`hide_arguments`]. The kernel has put them one behind the other.
+pub(crate) fn remember_arguments(argv: &[*const c_char]) {
+    let (Some(first), Some(last)) = (argv.first(), argv.last()) else { return };
+    // SAFETY: the arguments are texts that end with a zero byte.
+    let len = unsafe { libc::strlen(*last) };
+    let end = last.addr() + len;
+    ARGUMENTS.0.store(first.cast_mut().cast(), Ordering::Relaxed);
+    ARGUMENTS.1.store(end.saturating_sub(first.addr()), Ordering::Relaxed);
+}
+
+/// As long as this lives, `/proc/PID/cmdline` shows nothing but the program's name, of a process that is cloned meanwhile
+/// as well: whoever sees a process can read that file. A command line has paths of the host and what `--env` sets.
+#[must_use = "they are shown again when this is dropped"]
+#[derive(Debug)]
+pub struct HiddenArguments(Vec<u8>);
+
+/// Takes the arguments away from the sight of others.
+pub fn hide_arguments() -> HiddenArguments {
+    let (start, len) = (ARGUMENTS.0.load(Ordering::Relaxed), ARGUMENTS.1.load(Ordering::Relaxed));
+    let mut shown = vec![0; len];
+    if len > 0 {
+        // SAFETY: `remember_arguments` was called with these bytes, which nobody writes to but the guard of this, and
+        // that not now: there is one thread.
+        unsafe { std::ptr::copy_nonoverlapping(start, shown.as_mut_ptr(), len) };
+    }
+    let saved = HiddenArguments(shown);
+    let mut shown = vec![0; len];
+    let path = saved.0.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    shown.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    show(&shown);
+    saved
+}
+
+impl Drop for HiddenArguments {
+    fn drop(&mut self) {
+        show(&self.0);
+    }
+}
+
+/// Writes what is shown as arguments; `text` is as long as these.
+fn show(text: &[u8]) {
+    let start = ARGUMENTS.0.load(Ordering::Relaxed);
+    if !text.is_empty() {
+        // SAFETY: the kernel has put these bytes on this process's own stack, where they can be written to. `start`
+        // has made copies and nobody refers to them. There is one thread, and `text` is of the same length.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), start, text.len()) };
     }
 }
 

@@ -32,6 +32,11 @@ pub fn open_dir(path: impl AsRef<Path>) -> Result<OwnedFd> {
     open_at(CWD, path, OFlags::PATH | OFlags::DIRECTORY, 0)
 }
 
+/// The same of a path relative to `dir`.
+pub fn open_dir_at(dir: BorrowedFd<'_>, path: impl AsRef<Path>) -> Result<OwnedFd> {
+    open_at(dir, path, OFlags::PATH | OFlags::DIRECTORY, 0)
+}
+
 /// The same of a path whose last part must not be a symlink.
 pub fn open_dir_nofollow(path: impl AsRef<Path>) -> Result<OwnedFd> {
     open_at(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0)

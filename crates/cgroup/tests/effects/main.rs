@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use cgroup::{Cgroup, Denied, Host, Kind, Layout, Limits, Live, place, plan};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::fs::{CWD, Mode, OFlags};
-use sys::clone::{Child, InChild, Setting, clone_process};
+use sys::clone::{Alone, Child, InChild, Setting, clone_process};
 use sys::process::Ended;
 
 const KILL: i32 = 9;
@@ -121,7 +121,7 @@ fn start(live: &Live, act: fn() -> i32) -> Child {
     };
     let mut task = Task { live, act, joined };
     let setting = Setting { cgroup: live.into_cgroup(), ..Setting::default() };
-    let child = clone_process(setting, &mut task, body).unwrap();
+    let child = clone_process(Alone::check().unwrap(), setting, &mut task, body).unwrap();
     drop(task);
     reader.read_exact(&mut [0]).unwrap();
     child

@@ -157,15 +157,17 @@ fn a_fork_bomb_is_killed(lab: &Lab) -> Outcome {
     // Every process is replaced by another one all the time, too fast to be listed and then killed.
     fn bomb() -> i32 {
         for _ in 0..20 {
-            let _ = clone_process(Setting::default(), &mut (), |(), _| -> Infallible {
-                sys::process::exit(leap())
-            });
+            let _ =
+                clone_process(Alone::check().unwrap(), Setting::default(), &mut (), |(), _| -> Infallible {
+                    sys::process::exit(leap())
+                });
         }
         idle()
     }
     fn leap() -> i32 {
-        let _ =
-            clone_process(Setting::default(), &mut (), |(), _| -> Infallible { sys::process::exit(leap()) });
+        let _ = clone_process(Alone::check().unwrap(), Setting::default(), &mut (), |(), _| -> Infallible {
+            sys::process::exit(leap())
+        });
         0
     }
     let child = start(&live, bomb);

@@ -15,7 +15,7 @@ use crate::rooms::mount_options::Depth;
 use crate::rooms::namespaces::{self, Namespace};
 use crate::spawn::Caller;
 use crate::{Error, Kind, Result};
-use sys::clone::{InChild, Setting};
+use sys::clone::{Alone, InChild, Setting};
 
 /// The id map of a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl UserNamespaces {
 fn make(maps: &mappings::Plan, at: &str) -> Result<OwnedFd> {
     let (ours, mut theirs) = sys::sock::pair()?;
     let setting = Setting { namespaces: sys::ns::flag::USER, cgroup: None, parent_only: &[ours.as_fd()] };
-    let child = sys::clone::clone_process(setting, &mut theirs, wait)?;
+    let child = sys::clone::clone_process(Alone::check()?, setting, &mut theirs, wait)?;
     let made = mappings::host_write(maps, at, child.pid)
         .and_then(|()| Ok(sys::file::open(format!("/proc/{}/ns/user", child.pid))?));
     drop(ours);

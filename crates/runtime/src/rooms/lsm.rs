@@ -4,7 +4,7 @@
 //! A process says of itself what its next program runs under. The file for that is opened in the procfs of the host,
 //! before there is any mount of the container's in sight, and written when everything is set up. So nothing that an
 //! image, a volume or a running container has put at `/proc` is written to in its place.
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::faults::Faults;
@@ -99,9 +99,15 @@ pub struct Files {
     label: Option<(&'static str, OwnedFd)>,
 }
 
-/// Opens the files, and labels the keyring that this process makes next. The host's procfs must be in sight.
-pub fn init_open(plan: &Plan, keyring: &keyring::Plan) -> Result<Files> {
-    let open = |path: &'static str| sys::procfs::open_own(path).map(|fd| (path, fd));
+/// Whether the host's procfs is needed.
+pub fn is_asked_for(plan: &Plan) -> bool {
+    plan.profile.is_some() || plan.label.is_some()
+}
+
+/// Opens the files in the host's procfs, and labels the keyring that this process makes next.
+pub fn init_open(plan: &Plan, keyring: &keyring::Plan, procfs: Option<BorrowedFd<'_>>) -> Result<Files> {
+    let Some(procfs) = procfs else { return Ok(Files { profile: None, label: None }) };
+    let open = |path: &'static str| sys::procfs::open_own(procfs, path).map(|fd| (path, fd));
     let profile = match &plan.profile {
         Some(_) => Some(match open("attr/apparmor/exec") {
             // Before Linux 5.1 all modules shared one.

@@ -148,11 +148,15 @@ impl Joins {
 /// Enters namespaces with the runtime itself, and is to be undone by [`Visit::leave`].
 #[derive(Debug)]
 #[must_use = "the runtime stays there"]
-pub struct Visit(Vec<(u64, OwnedFd)>);
+pub struct Visit {
+    mounts: Option<Place>,
+    others: Vec<(u64, OwnedFd)>,
+}
 
 /// Enters those of `kinds` with the runtime itself, for what it clones there.
 pub fn host_visit(joins: &Joins, kinds: u64, caller: Caller) -> Result<Visit> {
-    let mut own = Vec::new();
+    let mounts = if kinds & flag::MOUNT != 0 { Some(Place::own()?) } else { None };
+    let mut others = Vec::new();
     for (kind, name) in [
         (flag::NET, "net"),
         (flag::IPC, "ipc"),
@@ -162,18 +166,51 @@ pub fn host_visit(joins: &Joins, kinds: u64, caller: Caller) -> Result<Visit> {
         (flag::PID, "pid"),
     ] {
         if kinds & kind != 0 {
-            own.push((kind, sys::file::open(format!("/proc/self/ns/{name}"))?));
+            others.push((kind, sys::file::open(format!("/proc/self/ns/{name}"))?));
         }
     }
     joins.enter(kinds, caller)?;
-    Ok(Visit(own))
+    Ok(Visit { mounts, others })
 }
 
 impl Visit {
     /// Goes back.
     pub fn leave(self) -> Result<()> {
-        self.0.iter().try_for_each(|(kind, fd)| Ok(sys::ns::enter(fd.as_fd(), *kind)?))
+        if let Some(place) = self.mounts {
+            place.go()?;
+        }
+        self.others.iter().try_for_each(|(kind, fd)| Ok(sys::ns::enter(fd.as_fd(), *kind)?))
     }
+}
+
+/// A place among mounts: the kernel puts who enters a mount namespace to the root of that, and not to where they were.
+#[derive(Debug)]
+struct Place {
+    mounts: OwnedFd,
+    root: OwnedFd,
+    /// It may be a directory that root can't open: a FUSE mount of somebody else.
+    here: Option<OwnedFd>,
+}
+
+impl Place {
+    fn own() -> Result<Self> {
+        Ok(Place {
+            mounts: sys::file::open("/proc/self/ns/mnt")?,
+            root: sys::file::open_dir("/")?,
+            here: sys::file::open_dir(".").ok(),
+        })
+    }
+
+    fn go(self) -> Result<()> {
+        sys::ns::enter(self.mounts.as_fd(), flag::MOUNT)?;
+        change_root(self.root.as_fd())?;
+        self.here.map_or(Ok(()), |here| Ok(sys::file::fchdir(here.as_fd())?))
+    }
+}
+
+fn change_root(root: BorrowedFd<'_>) -> Result<()> {
+    sys::file::fchdir(root)?;
+    Ok(sys::mount::chroot_to_current_dir()?)
 }
 
 /// Does something in the mount namespace of the process `init`, with its root directory `root`, by the runtime
@@ -183,22 +220,10 @@ pub fn host_among_mounts<T>(
     root: BorrowedFd<'_>,
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let own = sys::file::open("/proc/self/ns/mnt")?;
-    let own_root = sys::file::open_dir("/")?;
-    // It may be a directory that root can't open: a FUSE mount of somebody else.
-    let here = sys::file::open_dir(".").ok();
-    // The kernel leaves the process at the root of the namespace, and not at the one it was in.
-    let go_to_root = |dir: BorrowedFd<'_>| -> Result<()> {
-        sys::file::fchdir(dir)?;
-        Ok(sys::mount::chroot_to_current_dir()?)
-    };
+    let own = Place::own()?;
     sys::ns::enter(init, flag::MOUNT)?;
-    let done = go_to_root(root).and_then(|()| act());
-    sys::ns::enter(own.as_fd(), flag::MOUNT)?;
-    go_to_root(own_root.as_fd())?;
-    if let Some(here) = here {
-        sys::file::fchdir(here.as_fd())?;
-    }
+    let done = change_root(root).and_then(|()| act());
+    own.go()?;
     done
 }
 
