@@ -75,25 +75,63 @@ const fn starts() -> [u16; COUNT + 1] {
     starts
 }
 
+/// How many places the table of hashes has: a power of two, and so many that names rarely meet.
+const PLACES: usize = 2048;
+
+// The place of each name in `syscalls::NAMES`, where its hash says or behind that; `COUNT` where there is none.
+static HASHES: [u16; PLACES] = hashes();
+
+#[expect(clippy::cast_possible_truncation, reason = "there are less than 65536 names")]
+const fn hashes() -> [u16; PLACES] {
+    const { assert!(COUNT * 2 < PLACES) };
+    let text = syscalls::NAMES.as_bytes();
+    let mut hashes = [COUNT as u16; PLACES];
+    let mut place = 0;
+    while place < COUNT {
+        let mut at = hash(text, STARTS[place] as usize, STARTS[place + 1] as usize - 1);
+        while hashes[at] as usize != COUNT {
+            at = (at + 1) % PLACES;
+        }
+        hashes[at] = place as u16;
+        place += 1;
+    }
+    hashes
+}
+
+/// FNV-1a of a part of a text, as a place in the table.
+const fn hash(text: &[u8], start: usize, end: usize) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut at = start;
+    while at < end {
+        hash = (hash ^ text[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    (hash ^ hash >> 16) as usize % PLACES
+}
+
 /// The name with this place in the table.
+#[cfg(test)]
 pub(crate) fn name(place: usize) -> &'static str {
-    let (start, end) = (STARTS.get(place), STARTS.get(place + 1));
-    let (Some(&start), Some(&end)) = (start, end) else { return "" };
-    syscalls::NAMES.get(usize::from(start)..usize::from(end) - 1).unwrap_or("")
+    bytes(place).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
+}
+
+fn bytes(place: usize) -> Option<&'static [u8]> {
+    let (start, end) = (STARTS.get(place)?, STARTS.get(place + 1)?);
+    syscalls::NAMES.as_bytes().get(usize::from(*start)..usize::from(*end) - 1)
 }
 
 /// The place of a name in the table; `None` when no architecture has such a call.
 pub(crate) fn find(wanted: &str) -> Option<usize> {
-    let (mut low, mut high) = (0, COUNT);
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        match name(middle).cmp(wanted) {
-            std::cmp::Ordering::Equal => return Some(middle),
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Greater => high = middle,
+    let wanted = wanted.as_bytes();
+    let mut at = hash(wanted, 0, wanted.len());
+    loop {
+        let place = usize::from(*HASHES.get(at)?);
+        // Where there is none in the table, there is none behind the last one either.
+        if bytes(place)? == wanted {
+            return Some(place);
         }
+        at = (at + 1) % PLACES;
     }
-    None
 }
 
 impl Arch {

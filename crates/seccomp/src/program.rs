@@ -12,6 +12,8 @@ use crate::rules::{self, Calls, Fate};
 struct Range {
     start: u32,
     fate: Fate,
+    /// Whether this is one number between two ranges that have the same fate.
+    is_single: bool,
 }
 
 /// Ranges in ascending order, of which the first begins with 0.
@@ -25,8 +27,19 @@ impl Ranges {
             self.0.pop();
         }
         if self.0.last().is_none_or(|last| last.fate != fate) {
-            self.0.push(Range { start, fate });
+            self.0.push(Range { start, fate, is_single: false });
         }
+    }
+
+    /// All of them, with those that are single marked.
+    fn finish(mut self) -> Vec<Range> {
+        for at in 1..self.0.len() {
+            if let Some([before, this, after]) = self.0.get_mut(at - 1..=at + 1) {
+                let is_one = after.start - this.start == 1;
+                this.is_single = is_one && !before.is_single && before.fate == after.fate;
+            }
+        }
+        self.0
     }
 }
 
@@ -38,8 +51,8 @@ pub(crate) fn program(profile: &Profile) -> Vec<Insn> {
     let shares_token = |arch: &&Arch| **arch != Arch::X32;
     // From the last to the first, the machine's own.
     for arch in profile.architectures.iter().filter(shares_token).rev() {
-        let ranges = ranges(profile, *arch);
-        let tree = tree(&mut program, &ranges.0, profile.default, *arch);
+        let ranges = ranges(profile, *arch).finish();
+        let tree = tree(&mut program, &ranges, u32::MAX, profile.default, *arch);
         let number = program.before(code::LOAD, code::NUMBER, tree);
         next = program.jump(code::IF_EQUAL, arch.token(), number, next);
     }
@@ -81,48 +94,69 @@ fn ranges(profile: &Profile, arch: Arch) -> Ranges {
 /// Adds the calls of one architecture, whose numbers begin with `start`, and gives what becomes of newer ones, if
 /// that is anything special.
 fn part(ranges: &mut Ranges, start: u32, calls: Calls, default: &Fate) -> Option<Fate> {
-    ranges.push(start, default.clone());
     let Calls { fates, newest } = calls;
+    let mut next = start;
+    ranges.push(next, default.clone());
     for (number, fate) in
         fates.into_iter().filter(|(number, _)| newest.is_none_or(|newest| *number <= newest))
     {
+        if number != next {
+            ranges.push(next, default.clone());
+        }
         ranges.push(number, fate);
-        ranges.push(number + 1, default.clone());
+        next = number + 1;
     }
+    ranges.push(next, default.clone());
     let newer = Fate::Always(verdict::NO_SUCH_CALL);
     ranges.push(newest? + 1, newer.clone());
     Some(newer)
 }
 
-/// How many numbers are looked for one after the other: where a tree would have two comparisons for each.
+/// How many single numbers are looked for one after the other.
 const FEW: usize = 3;
 
-/// Finds the range of the number that is in the accumulator.
-fn tree(program: &mut Assembler, ranges: &[Range], default: u32, arch: Arch) -> Place {
-    if let Some((around, few)) = few(ranges) {
+/// Finds the range of the number that is in the accumulator; the last one goes up to `end`.
+///
+/// The kernel asks this once about every call that it has, for its cache, and takes as long for each instruction of the
+/// program. So there are few: a single number is one comparison, and so is the border between two ranges. And the way
+/// is short for what is many numbers.
+fn tree(program: &mut Assembler, ranges: &[Range], end: u32, default: u32, arch: Arch) -> Place {
+    let Some(cut) = cut(ranges, end) else {
+        let Some(around) = ranges.first() else { return program.verdict(default) };
         let mut place = fate(program, around, default, arch);
-        for one in few.into_iter().rev() {
+        for one in ranges.iter().filter(|range| range.is_single).rev() {
             let yes = fate(program, one, default, arch);
             place = program.jump(code::IF_EQUAL, one.start, yes, place);
         }
         return place;
-    }
-    let (low, high) = ranges.split_at(ranges.len() / 2);
-    let start = high.first().map_or(0, |range| range.start);
-    let yes = tree(program, high, default, arch);
-    let no = tree(program, low, default, arch);
+    };
+    let (low, high) = ranges.split_at(cut);
+    let start = high.first().map_or(end, |range| range.start);
+    let yes = tree(program, high, end, default, arch);
+    let no = tree(program, low, start, default, arch);
     program.jump(code::IF_AT_LEAST, start, yes, no)
 }
 
-/// A range whose fate is that of all others, but for a few that are one number each.
-fn few(ranges: &[Range]) -> Option<(&Range, Vec<&Range>)> {
-    let around = ranges.last()?;
-    let ends = ranges.iter().skip(1).map(|next| next.start - 1);
-    let others: Vec<(&Range, u32)> =
-        ranges.iter().zip(ends).filter(|(range, _)| range.fate != around.fate).collect();
-    let are_numbers = others.len() <= FEW && others.iter().all(|(range, end)| range.start == *end);
-    are_numbers.then(|| (around, others.into_iter().map(|(range, _)| range).collect()))
+/// Where to cut ranges in two that weigh the same; `None` when they are one but for a few single numbers.
+fn cut(ranges: &[Range], end: u32) -> Option<usize> {
+    // By how many numbers may be calls, and by how many ranges.
+    let start = ranges.first()?.start.min(CALLS);
+    let weight = |end: u32, count: usize| end.min(CALLS) - start + u32::try_from(count).unwrap_or(u32::MAX);
+    let all = weight(end, ranges.len());
+    // What follows a single number goes on as before it: there is no border that would have to be found.
+    let pairs = ranges.iter().zip(ranges.iter().skip(1)).enumerate();
+    let borders = pairs.filter(|(_, (a, b))| !a.is_single && !b.is_single);
+    let best = borders.min_by_key(|(at, (_, high))| (2 * weight(high.start, at + 1)).abs_diff(all));
+    if let Some((at, _)) = best {
+        return Some(at + 1);
+    }
+    // Every second one, from the second on.
+    let singles = ranges.len() / 2;
+    (singles > FEW).then_some(singles / 2 * 2)
 }
+
+/// More calls than there are; those of x32 are not in the kernel's cache.
+const CALLS: u32 = 512;
 
 fn fate(program: &mut Assembler, range: &Range, default: u32, arch: Arch) -> Place {
     // The kernel calls both the same.

@@ -58,22 +58,27 @@ const MULTIPLEXED: [(&str, &str, u64); 32] = [
 ];
 
 /// A rule for one number, before those for the same number are put together.
-struct Entry {
+struct Entry<'a> {
     number: u32,
-    conditions: Vec<Condition>,
     verdict: u32,
+    /// What the first argument has to be, when the number stands for several calls.
+    which: Option<u64>,
+    conditions: &'a [Condition],
 }
 
 /// Puts together what the profile says of `arch`.
 pub(crate) fn calls(profile: &Profile, arch: Arch) -> Calls {
-    let mut entries = Vec::new();
+    let count = profile.rules.iter().map(|rule| rule.calls.len() * rule.any.len()).sum();
+    let mut entries: Vec<Entry> = Vec::with_capacity(count);
     let mut newest = 0;
+    let multiplexed = multiplexed(arch);
     for rule in &profile.rules {
         for &place in &rule.calls {
             let number = arch.number(place);
-            let multiplexed = multiplexed(arch, place);
+            let found = multiplexed.binary_search_by_key(&place, |call| call.place);
+            let through = found.ok().and_then(|at| multiplexed.get(at));
             // As runc counts: those that have a second way in are not looked at.
-            if multiplexed.is_none() {
+            if through.is_none() {
                 newest = newest.max(number.unwrap_or(0));
             }
             // A rule that says the same as the default is none, even where another says more.
@@ -81,22 +86,29 @@ pub(crate) fn calls(profile: &Profile, arch: Arch) -> Calls {
                 continue;
             }
             for conditions in &rule.any {
-                let mut add = |number, conditions| {
-                    entries.push(Entry { number, conditions, verdict: rule.verdict });
-                };
-                if let Some((number, which)) = multiplexed {
-                    add(number, through(which, conditions));
+                let verdict = rule.verdict;
+                if let Some(&Multiplexed { number, which, .. }) = through {
+                    entries.push(Entry { number, verdict, which: Some(which), conditions });
                 }
                 if let Some(number) = number {
-                    add(number, conditions.clone());
+                    entries.push(Entry { number, verdict, which: None, conditions });
                 }
             }
         }
     }
-    // Stable: rules for the same call stay in the order of the profile.
-    entries.sort_by_key(|entry| entry.number);
-    let fates = entries.chunk_by_mut(|a, b| a.number == b.number).map(|of_one| fate(of_one, arch)).collect();
+    let entries = in_order(&entries);
+    let fates = entries.chunk_by(|a, b| a.number == b.number).map(|of_one| fate(of_one, arch)).collect();
     Calls { fates, newest: answers_newer_calls(profile).then_some(newest).filter(|newest| *newest > 0) }
+}
+
+/// By number; rules for the same call stay in the order of the profile.
+fn in_order<'a>(entries: &'a [Entry<'a>]) -> Vec<&'a Entry<'a>> {
+    // Numbers of the machine are sorted much faster than structs.
+    let keys = entries.iter().zip(0u64..).map(|(entry, n)| u64::from(entry.number) << 32 | n);
+    let mut keys: Vec<u64> = keys.collect();
+    keys.sort_unstable();
+    let entry = |key: u64| usize::try_from(key & 0xffff_ffff).ok().and_then(|n| entries.get(n));
+    keys.into_iter().filter_map(entry).collect()
 }
 
 /// Whether calls that are newer than the profile are told apart from those that it forbids: a program then sees that
@@ -106,44 +118,55 @@ pub(crate) fn answers_newer_calls(profile: &Profile) -> bool {
     !matches!(plain, verdict::ALLOW | verdict::LOG | verdict::TRACE)
 }
 
-/// The number of the call behind which this one is as well, and what that is told.
-fn multiplexed(arch: Arch, place: usize) -> Option<(u32, u64)> {
-    if !arch.multiplexes() {
-        return None;
-    }
-    let found = MULTIPLEXED.binary_search_by_key(&arch::name(place), |(name, ..)| name).ok()?;
-    let (_, by, which) = MULTIPLEXED.get(found)?;
-    Some((arch.syscall(by)?, *which))
+/// A call that is also behind another one.
+struct Multiplexed {
+    /// Its own place in the table of names.
+    place: usize,
+    /// The number of the other one.
+    number: u32,
+    /// What that is told.
+    which: u64,
 }
 
-/// A rule for the call that stands for others. Its second argument points to those that the rule is about, where no
-/// filter can look: of the conditions those on the first argument are lost, and others mean something else. That is how
-/// libseccomp has it.
-fn through(which: u64, conditions: &[Condition]) -> Vec<Condition> {
-    let first = Condition { argument: 0, op: Op::Equal, value: which };
-    let others = conditions.iter().copied().filter(|condition| condition.argument != 0);
-    std::iter::once(first).chain(others).collect()
+/// The calls of an architecture that are also behind another one, sorted by place.
+fn multiplexed(arch: Arch) -> Vec<Multiplexed> {
+    if !arch.multiplexes() {
+        return Vec::new();
+    }
+    let of = |(name, by, which): &(&str, &str, u64)| {
+        Some(Multiplexed { place: arch::find(name)?, number: arch.syscall(by)?, which: *which })
+    };
+    MULTIPLEXED.iter().filter_map(of).collect()
 }
 
 /// What all rules for one number come to.
-fn fate(entries: &mut [Entry], arch: Arch) -> (u32, Fate) {
-    for entry in &mut *entries {
-        simplify(&mut entry.conditions, arch);
-    }
+fn fate(entries: &[&Entry], arch: Arch) -> (u32, Fate) {
     let number = entries.first().map_or(0, |entry| entry.number);
-    // A rule without conditions leaves nothing for others, wherever it stands.
-    if let Some(entry) = entries.iter().find(|entry| entry.conditions.is_empty()) {
-        return (number, Fate::Always(entry.verdict));
+    let mut rules = Vec::new();
+    for entry in entries {
+        let is_free = entry.which.is_none() && entry.conditions.is_empty();
+        let conditions = if is_free { Vec::new() } else { simplify(entry, arch) };
+        // A rule without conditions leaves nothing for others, wherever it stands.
+        if conditions.is_empty() {
+            return (number, Fate::Always(entry.verdict));
+        }
+        rules.push((conditions, entry.verdict));
     }
-    entries.sort_by(|a, b| compare(&a.conditions, &b.conditions));
-    let take = |entry: &mut Entry| (std::mem::take(&mut entry.conditions), entry.verdict);
-    (number, Fate::First(entries.iter_mut().map(take).collect()))
+    rules.sort_by(|(a, _), (b, _)| compare(a, b));
+    (number, Fate::First(rules))
 }
 
-/// Leaves out what always holds, and what the architecture has no bits for.
-fn simplify(conditions: &mut Vec<Condition>, arch: Arch) {
+/// The conditions of a rule without what always holds, and without what the architecture has no bits for.
+///
+/// A call that stands for others has a second argument that points to those that the rule is about, where no filter can
+/// look: of the conditions those on the first argument are lost, and others mean something else. That is how libseccomp
+/// has it.
+fn simplify(entry: &Entry, arch: Arch) -> Vec<Condition> {
     let bits = if arch.is_wide() { u64::MAX } else { u64::from(u32::MAX) };
-    for condition in &mut *conditions {
+    let first = entry.which.map(|value| Condition { argument: 0, op: Op::Equal, value });
+    let own = entry.conditions.iter().filter(|condition| first.is_none() || condition.argument != 0);
+    let mut conditions: Vec<Condition> = first.into_iter().chain(own.copied()).collect();
+    for condition in &mut conditions {
         if let Op::Masked(mask) = &mut condition.op {
             *mask &= bits;
             condition.value &= *mask;
@@ -152,6 +175,7 @@ fn simplify(conditions: &mut Vec<Condition>, arch: Arch) {
     }
     conditions.retain(|condition| condition.op != Op::Masked(0));
     conditions.sort_by_key(|condition| condition.argument);
+    conditions
 }
 
 /// Which of two rules is tried first when a call may match both: the order of libseccomp, which puts later arguments
@@ -183,8 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_sorted() {
-        assert!(MULTIPLEXED.is_sorted_by_key(|(name, ..)| *name));
+    fn every_call_behind_another_is_known() {
+        for arch in [Arch::X86, Arch::Ppc64le, Arch::S390x] {
+            let calls = multiplexed(arch);
+            assert!(calls.len() == MULTIPLEXED.len() && calls.is_sorted_by_key(|call| call.place));
+        }
+        assert!(multiplexed(Arch::X86_64).is_empty());
     }
 
     #[test]
