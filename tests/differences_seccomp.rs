@@ -52,6 +52,19 @@ pub const ROWS: &[Difference] = &[
         },
     },
     Difference {
+        what: "An `errnoRet` that is none: more than 4095",
+        runc: "",
+        tare: "tare run failed: 65537 is more than 4095 (linux.seccomp.syscalls[0].errnoRet)",
+        why: "What is left of the number in 16 bits is another errno, and the kernel makes 4095 of what is above that.",
+        probe: |lab, runtime| {
+            let mut forbid = rule(&["getppid"], "ERRNO");
+            forbid["errnoRet"] = json!(65537);
+            stderr_of(lab, runtime, |c| {
+                c.edit(|v| v["linux"]["seccomp"] = but(json!([forbid])));
+            })
+        },
+    },
+    Difference {
         what: "A seccomp profile that also names machines of the other byte order",
         runc: "…error adding architecture to seccomp filter: numerical argument out of domain",
         tare: "",

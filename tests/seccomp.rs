@@ -25,6 +25,7 @@ tests![
     faults_are_told_together,
     too_long,
     what_the_runtime_needs,
+    where_nothing_is_allowed,
     features_say_so,
 ];
 
@@ -519,6 +520,18 @@ fn what_the_runtime_needs(lab: &Lab) -> Outcome {
         "{}",
         run.err
     );
+    Ok(())
+}
+
+/// Neither the program can be executed then, nor the runtime's own process end in the usual way. It used to try that
+/// for ever.
+fn where_nothing_is_allowed(lab: &Lab) -> Outcome {
+    lab.not_runc(NEEDS_MORE)?;
+    for action in ["ERRNO", "TRACE", "KILL", "KILL_PROCESS", "TRAP"] {
+        let profile = json!({"defaultAction": format!("SCMP_ACT_{action}")});
+        let output = lab.run(&["true"], |v| v["linux"]["seccomp"] = profile);
+        assert!(output.code > 128, "{action}: {output:?}");
+    }
     Ok(())
 }
 

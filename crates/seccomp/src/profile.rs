@@ -1,6 +1,7 @@
 //! What a profile says, read once: `linux.seccomp` but its flags and its listener.
 //!
 //! The words are those of libseccomp, the meaning is that of runc.
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::arch::{self, ARCHITECTURES, Arch};
@@ -52,6 +53,9 @@ pub mod verdict {
 }
 
 const EPERM: u16 = 1;
+
+/// The highest that the kernel takes for one (`MAX_ERRNO`).
+const HIGHEST_ERRNO: u16 = 4095;
 
 /// A field of a profile that cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,13 +144,30 @@ pub(crate) fn read(raw: &oci::Seccomp, native: Arch) -> Result<Profile, Vec<Faul
         unknown: Vec::new(),
         notifies: false,
     };
+    let mut unknown = Unknown::default();
     for (n, syscall) in syscalls.iter().enumerate() {
-        if let Some(rule) = rule(syscall, n, &mut profile.unknown, &mut faults) {
+        if let Some(rule) = rule(syscall, n, &mut unknown, &mut faults) {
             profile.notifies |= rule.verdict == verdict::NOTIFY;
             profile.rules.push(rule);
         }
     }
+    profile.unknown = unknown.names;
     if faults.0.is_empty() { Ok(profile) } else { Err(faults.0) }
+}
+
+/// Names that no architecture knows, and which are among them already: there may be many.
+#[derive(Default)]
+struct Unknown<'a> {
+    names: Vec<String>,
+    known: BTreeSet<&'a str>,
+}
+
+impl<'a> Unknown<'a> {
+    fn add(&mut self, name: &'a str) {
+        if self.known.insert(name) {
+            self.names.push(name.to_owned());
+        }
+    }
 }
 
 struct Faults(Vec<Fault>);
@@ -174,7 +195,7 @@ fn read_architectures(names: &[String], native: Arch, faults: &mut Faults) -> Ve
     native.family().iter().copied().filter(|arch| listed.contains(arch)).collect()
 }
 
-fn rule(raw: &oci::Syscall, n: usize, unknown: &mut Vec<String>, faults: &mut Faults) -> Option<Rule> {
+fn rule<'a>(raw: &'a oci::Syscall, n: usize, unknown: &mut Unknown<'a>, faults: &mut Faults) -> Option<Rule> {
     let oci::Syscall { names, action: named, errno_ret, args } = raw;
     let at = |field: &str| format!("syscalls[{n}].{field}");
     let verdict = action(named, *errno_ret, &at("action"), &at("errnoRet"), faults);
@@ -183,8 +204,7 @@ fn rule(raw: &oci::Syscall, n: usize, unknown: &mut Vec<String>, faults: &mut Fa
         match arch::find(name) {
             Some(place) => calls.push(place),
             None if name.is_empty() => faults.add(&at("names"), "empty string is not a valid syscall"),
-            None if unknown.contains(name) => {}
-            None => unknown.push(name.clone()),
+            None => unknown.add(name),
         }
     }
     // Whoever hands over the listener's descriptor has to be able to write, with runc.
@@ -254,10 +274,12 @@ fn action(name: &str, errno: Option<u64>, at: &str, errno_at: &str, faults: &mut
             return None;
         }
     };
+    // A tracer may be told any number.
+    let highest = if plain == verdict::ERRNO { HIGHEST_ERRNO } else { u16::MAX };
     match u16::try_from(data) {
-        Ok(data) => Some(plain | u32::from(data)),
-        Err(_) => {
-            faults.add(errno_at, format!("{data} is more than 65535"));
+        Ok(data) if data <= highest => Some(plain | u32::from(data)),
+        _ => {
+            faults.add(errno_at, format!("{data} is more than {highest}"));
             None
         }
     }
@@ -278,7 +300,8 @@ mod tests {
                 r#"{"defaultAction": "SCMP_ACT_NOTIFY", "architectures": ["SCMP_ARCH_X86", "amd64"], "syscalls": [
                 {"names": ["read", ""], "action": "ALLOW"},
                 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1},
-                {"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 65536},
+                {"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096},
+                {"names": ["read"], "action": "SCMP_ACT_TRACE", "errnoRet": 65536},
                 {"names": ["write"], "action": "SCMP_ACT_NOTIFY",
                     "args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 1, "op": "="}]}]}"#,
             ),
@@ -293,10 +316,11 @@ mod tests {
                 "string ALLOW is not a valid action for seccomp (linux.seccomp.syscalls[0].action)",
                 "empty string is not a valid syscall (linux.seccomp.syscalls[0].names)",
                 "SCMP_ACT_ALLOW has no errno (linux.seccomp.syscalls[1].errnoRet)",
-                "65536 is more than 65535 (linux.seccomp.syscalls[2].errnoRet)",
-                "SCMP_ACT_NOTIFY cannot be used for the write syscall (linux.seccomp.syscalls[3].names)",
-                "syscalls only have up to 6 arguments, from 0 on, and not 6 (linux.seccomp.syscalls[3].args[0].index)",
-                "string = is not a valid operator for seccomp (linux.seccomp.syscalls[3].args[1].op)",
+                "4096 is more than 4095 (linux.seccomp.syscalls[2].errnoRet)",
+                "65536 is more than 65535 (linux.seccomp.syscalls[3].errnoRet)",
+                "SCMP_ACT_NOTIFY cannot be used for the write syscall (linux.seccomp.syscalls[4].names)",
+                "syscalls only have up to 6 arguments, from 0 on, and not 6 (linux.seccomp.syscalls[4].args[0].index)",
+                "string = is not a valid operator for seccomp (linux.seccomp.syscalls[4].args[1].op)",
             ]
         );
     }
@@ -315,7 +339,8 @@ mod tests {
         let of = |name, errno| action(name, errno, "", "", &mut Faults(Vec::new()));
         assert_eq!(of("SCMP_ACT_ERRNO", None), Some(0x5_0001));
         assert_eq!(of("SCMP_ACT_ERRNO", Some(38)), Some(verdict::NO_SUCH_CALL));
-        assert_eq!(of("SCMP_ACT_TRACE", Some(7)), Some(0x7ff0_0007));
+        assert_eq!(of("SCMP_ACT_ERRNO", Some(4095)), Some(0x5_0fff));
+        assert_eq!(of("SCMP_ACT_TRACE", Some(65535)), Some(0x7ff0_ffff));
         assert_eq!(of("SCMP_ACT_KILL", None), of("SCMP_ACT_KILL_THREAD", None));
     }
 

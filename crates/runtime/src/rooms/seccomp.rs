@@ -27,8 +27,8 @@ pub type Plan = Option<Filter>;
 /// A compiled profile.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Filter {
-    /// The instructions, each as one number.
-    program: Vec<u64>,
+    #[serde(with = "text")]
+    program: Vec<Insn>,
     flags: u32,
     listener: Option<Listener>,
 }
@@ -89,7 +89,7 @@ pub fn plan(
         }
     };
     if !filter.unknown.is_empty() {
-        let text = format!("unknown system calls: {}", filter.unknown.join(", "));
+        let text = format!("unknown system calls: {}", listed(&filter.unknown));
         if annotations.contains_key(FAIL_UNKNOWN) {
             faults.add(format!("{AT}.syscalls"), text);
         } else {
@@ -107,7 +107,15 @@ pub fn plan(
         path: PathBuf::from(&raw.listener_path),
         metadata: raw.listener_metadata.clone(),
     });
-    Some(Filter { program: filter.program.into_iter().map(pack).collect(), flags, listener })
+    Some(Filter { program: filter.program, flags, listener })
+}
+
+/// Names one after the other; of many the first ones, and how many more there are.
+fn listed(names: &[String]) -> String {
+    match names.split_at_checked(20) {
+        Some((first, rest @ [_, ..])) => format!("{} and {} more", first.join(", "), rest.len()),
+        _ => names.join(", "),
+    }
 }
 
 /// The names of all flags, and of those that the kernel knows.
@@ -177,8 +185,7 @@ pub fn init_load_last(filter: Option<&Filter>) -> Result<()> {
 }
 
 fn load(filter: &Filter, flags: u32) -> Result<Option<OwnedFd>> {
-    let program: Vec<Insn> = filter.program.iter().copied().map(unpack).collect();
-    sys::seccomp::set_filter(&program, filter.flags | flags).map_err(|e| {
+    sys::seccomp::set_filter(&filter.program, filter.flags | flags).map_err(|e| {
         let refused = e.errno == sys::Errno::ACCESS;
         let error = Error::from(e).context("error loading seccomp filter into kernel");
         if refused {
@@ -246,14 +253,48 @@ pub fn explain(error: Error, filter: Option<&Filter>) -> Error {
     }
 }
 
-fn pack(insn: Insn) -> u64 {
-    let Insn { code, yes, no, k } = insn;
-    u64::from(code) << 48 | u64::from(yes) << 40 | u64::from(no) << 32 | u64::from(k)
-}
+/// A program in the state: sixteen digits an instruction, as a list of numbers would take longer than the compiler.
+mod text {
+    use ::seccomp::Insn;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::{Error as _, Serializer};
 
-fn unpack(packed: u64) -> Insn {
-    let [a, b, yes, no, k @ ..] = packed.to_be_bytes();
-    Insn { code: u16::from_be_bytes([a, b]), yes, no, k: u32::from_be_bytes(k) }
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+    pub fn serialize<S: Serializer>(program: &[Insn], json: S) -> Result<S::Ok, S::Error> {
+        let mut digits = Vec::with_capacity(program.len() * 16);
+        for &insn in program {
+            let bytes = pack(insn).to_be_bytes().into_iter();
+            digits
+                .extend(bytes.flat_map(|byte| [byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)])));
+        }
+        json.serialize_str(std::str::from_utf8(&digits).map_err(S::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<Insn>, D::Error> {
+        let digits = String::deserialize(json)?;
+        let mut program = Vec::with_capacity(digits.len() / 16);
+        for digits in digits.as_bytes().chunks(16) {
+            let insn = (digits.len() == 16).then(|| number(digits)).flatten();
+            program.push(unpack(insn.ok_or_else(|| D::Error::custom("not an instruction"))?));
+        }
+        Ok(program)
+    }
+
+    fn number(digits: &[u8]) -> Option<u64> {
+        let digit = |digit: &u8| char::from(*digit).to_digit(16).map(u64::from);
+        digits.iter().try_fold(0, |number, next| Some(number << 4 | digit(next)?))
+    }
+
+    fn pack(insn: Insn) -> u64 {
+        let Insn { code, yes, no, k } = insn;
+        u64::from(code) << 48 | u64::from(yes) << 40 | u64::from(no) << 32 | u64::from(k)
+    }
+
+    fn unpack(packed: u64) -> Insn {
+        let [a, b, yes, no, k @ ..] = packed.to_be_bytes();
+        Insn { code: u16::from_be_bytes([a, b]), yes, no, k: u32::from_be_bytes(k) }
+    }
 }
 
 #[cfg(test)]
@@ -299,6 +340,9 @@ mod tests {
         let text = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["a", "read", "b"], "action": "SCMP_ACT_KILL"}]}"#;
         assert_eq!(planned(text, false).1, Vec::<String>::new());
         assert_eq!(planned(text, true).1, ["unknown system calls: a, b (linux.seccomp.syscalls)"]);
+        let names = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
+        assert!(listed(&names(20)).ends_with("18, 19"));
+        assert!(listed(&names(23)).ends_with("18, 19 and 3 more"));
     }
 
     #[test]
@@ -319,8 +363,19 @@ mod tests {
     }
 
     #[test]
-    fn instructions_survive_the_state() {
-        let insn = Insn { code: 0x15, yes: 1, no: 255, k: 0xc000_003e };
-        assert_eq!(unpack(pack(insn)), insn);
+    fn programs_survive_the_state() {
+        let program = vec![
+            Insn { code: 0x20, yes: 0, no: 0, k: 4 },
+            Insn { code: 0x15, yes: 1, no: 255, k: 0xc000_003e },
+            Insn { code: 0x06, yes: 0, no: 0, k: u32::MAX },
+        ];
+        let filter = Filter { program, flags: 0, listener: None };
+        let text = serde_json::to_string(&filter).expect("JSON");
+        assert!(text.contains("0020000000000004001501ffc000003e0006"), "{text}");
+        assert_eq!(serde_json::from_str::<Filter>(&text).ok(), Some(filter));
+        for wrong in ["00", "002000000000000400", "002000000000000g", "+020000000000004"] {
+            let text = format!(r#"{{"program": "{wrong}", "flags": 0, "listener": null}}"#);
+            assert!(serde_json::from_str::<Filter>(&text).is_err(), "{wrong}");
+        }
     }
 }
