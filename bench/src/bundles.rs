@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// The bundle on which everything but `run` is measured.
 pub const MAIN: &str = "plain-cgns";
 
+/// The same with docker's filter of system calls, on which `exec` is measured too.
+pub const FILTERED: &str = "docker-seccomp-cgns";
+
 /// The bundle that an ordinary user runs.
 pub const ROOTLESS: &str = "rootless";
 
@@ -99,6 +102,7 @@ mod tests {
     fn every_bundle_can_be_read_and_the_main_one_is_first() {
         let names = names().unwrap();
         assert_eq!(names[0], MAIN);
+        assert!(names.iter().any(|name| name == FILTERED));
         for name in names {
             let text = fs::read(sources().join("bundles").join(&name).join("config.json")).unwrap();
             let config: Value = serde_json::from_slice(&text).unwrap();

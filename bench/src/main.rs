@@ -169,6 +169,8 @@ fn one_at_a_time(options: &Options) -> std::io::Result<Vec<Measure>> {
     let mut measures: Vec<_> = names.into_iter().map(|bundle| one(Operation::Run, bundle)).collect();
     measures.extend(under_load(1, 1).into_iter().skip(1));
     measures.push(one(Operation::ExecMuch, bundles::MAIN.to_owned()));
+    measures.push(one(Operation::RunCold, bundles::FILTERED.to_owned()));
+    measures.push(one(Operation::Exec, bundles::FILTERED.to_owned()));
     Ok(measures)
 }
 
@@ -206,7 +208,9 @@ fn rounds(
                 number.map(|number| (number + first) % runtimes.len())
             });
             for series in group.iter_mut().filter(|series| series.failures.len() < PATIENCE) {
-                let Some((runtime, sleeper)) = alive.of(&series.runtime) else { continue };
+                let Some((runtime, sleeper)) = alive.of(&series.runtime, &series.measure.bundle) else {
+                    continue;
+                };
                 thread::sleep(Duration::from_millis(options.pause));
                 match place.sample(&series.measure, runtime, sleeper) {
                     Ok(cost) if round > 0 => series.samples.push(cost),
@@ -225,16 +229,20 @@ fn rounds(
 /// The containers that sleep while others are measured.
 struct Alive<'a> {
     of: Vec<(&'a Runtime, Vec<Sleeper>)>,
+    /// One of each runtime that has a filter.
+    filtered: Vec<(&'a Runtime, Vec<Sleeper>)>,
 }
 
 impl<'a> Alive<'a> {
     fn new(runtimes: &'a [Runtime]) -> Self {
-        Alive { of: runtimes.iter().map(|runtime| (runtime, Vec::new())).collect() }
+        let none = || runtimes.iter().map(|runtime| (runtime, Vec::new())).collect();
+        Alive { of: none(), filtered: none() }
     }
 
-    /// The runtime of that name, and the container whose state it is asked for.
-    fn of(&self, name: &str) -> Option<(&Runtime, Option<&str>)> {
-        let (runtime, sleepers) = self.of.iter().find(|(runtime, _)| runtime.name == name)?;
+    /// The runtime of that name, and the container whose state it is asked for, or in which it executes.
+    fn of(&self, name: &str, bundle: &str) -> Option<(&Runtime, Option<&str>)> {
+        let all = if bundle == bundles::FILTERED { &self.filtered } else { &self.of };
+        let (runtime, sleepers) = all.iter().find(|(runtime, _)| runtime.name == name)?;
         Some((runtime, sleepers.last().map(|sleeper| sleeper.id.as_str())))
     }
 
@@ -247,15 +255,19 @@ impl<'a> Alive<'a> {
         crun.map_or_else(|| "crun".to_owned(), |(runtime, _)| runtime.name.clone())
     }
 
-    /// Starts containers until each runtime that can has `count`.
+    /// Starts containers until each runtime that can has `count`, and one with a filter.
     fn grow(&mut self, place: &Place, count: usize) {
-        for (runtime, sleepers) in self.of.iter_mut().filter(|(runtime, _)| !runtime.is_floor) {
-            while sleepers.len() < count {
-                match place.start_sleeper(runtime, sleepers.len()) {
-                    Ok(sleeper) => sleepers.push(sleeper),
-                    Err(failure) => {
-                        eprintln!("{}: {} of {count} alive: {failure}", runtime.name, sleepers.len());
-                        break;
+        let kinds = [(&mut self.of, bundles::MAIN, count), (&mut self.filtered, bundles::FILTERED, 1)];
+        for (all, bundle, count) in kinds {
+            for (runtime, sleepers) in all.iter_mut().filter(|(runtime, _)| !runtime.is_floor) {
+                while sleepers.len() < count {
+                    match place.start_sleeper(runtime, bundle, sleepers.len()) {
+                        Ok(sleeper) => sleepers.push(sleeper),
+                        Err(failure) => {
+                            let (name, is) = (&runtime.name, sleepers.len());
+                            eprintln!("{name}, {bundle}: {is} of {count} alive: {failure}");
+                            break;
+                        }
                     }
                 }
             }
@@ -263,7 +275,7 @@ impl<'a> Alive<'a> {
     }
 
     fn end(self, place: &Place) {
-        for (runtime, sleepers) in self.of {
+        for (runtime, sleepers) in self.of.into_iter().chain(self.filtered) {
             for sleeper in sleepers {
                 if let Err(failure) = place.end_sleeper(runtime, &sleeper) {
                     eprintln!("{}: {} is left: {failure}", runtime.name, sleeper.id);

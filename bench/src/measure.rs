@@ -19,6 +19,8 @@ use crate::sample::{Cost, Sampler};
 pub enum Operation {
     /// `run` of a container that executes `true`.
     Run,
+    /// The same with nothing kept from earlier calls: crun keeps the filters that it has compiled.
+    RunCold,
     /// `create`, `start` and `delete` of one; not the time between, in which `true` ends.
     Lifecycle,
     /// `exec` of `true` in a running container.
@@ -48,7 +50,9 @@ impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.operation {
             Operation::Run => write!(f, "run true, {}", self.bundle),
+            Operation::RunCold => write!(f, "run true, {}, nothing kept", self.bundle),
             Operation::Lifecycle => write!(f, "create + start + delete"),
+            Operation::Exec if self.bundle != bundles::MAIN => write!(f, "exec true, {}", self.bundle),
             Operation::Exec => write!(f, "exec true"),
             Operation::ExecMuch => write!(f, "exec true, 128 KiB environment"),
             Operation::State => write!(f, "state"),
@@ -88,7 +92,11 @@ impl Place {
             || match measure.operation {
                 Operation::Run => bundles::OF_FLOOR.contains(&measure.bundle.as_str()),
                 Operation::Version => true,
-                Operation::Lifecycle | Operation::Exec | Operation::ExecMuch | Operation::State => false,
+                Operation::RunCold
+                | Operation::Lifecycle
+                | Operation::Exec
+                | Operation::ExecMuch
+                | Operation::State => false,
             }
     }
 
@@ -138,6 +146,11 @@ impl Place {
         let Slot { id, bundle, .. } = slot;
         let result = match measure.operation {
             Operation::Run => self.call(runtime, slot, Call::Run { bundle, id, memory: None }),
+            Operation::RunCold => {
+                // Only crun has one.
+                let _ = fs::remove_dir_all(runtime.root.join(".cache"));
+                self.call(runtime, slot, Call::Run { bundle, id, memory: None })
+            }
             Operation::Lifecycle => self.lifecycle(runtime, slot),
             Operation::Exec => {
                 return self.call(runtime, slot, Call::Exec { id: sleeper.ok_or(NO_SLEEPER)?, much: false });
@@ -180,10 +193,10 @@ impl Place {
     }
 
     /// Starts a container that sleeps.
-    pub fn start_sleeper(&self, runtime: &Runtime, number: usize) -> Result<Sleeper, String> {
-        let id = self.identity(runtime, &format!("alive{number}"));
+    pub fn start_sleeper(&self, runtime: &Runtime, bundle: &str, number: usize) -> Result<Sleeper, String> {
+        let id = self.identity(runtime, &format!("{bundle}{number}"));
         // If the benchmark is killed outside of a PID namespace they end by themselves some day.
-        let slot = self.prepare(&id, bundles::MAIN, &["sleep", "7200"], None)?;
+        let slot = self.prepare(&id, bundle, &["sleep", "7200"], None)?;
         let Slot { bundle, pid_file, .. } = &slot;
         self.call(runtime, &slot, Call::RunDetached { bundle, id: &id, pid_file })?;
         Ok(Sleeper { pid: read_pid(pid_file)?, id })
@@ -277,6 +290,7 @@ mod tests {
             (Operation::Run, "minimal", false),
             (Operation::Version, "plain", true),
             (Operation::State, "plain", false),
+            (Operation::RunCold, "plain", false),
             (Operation::Exec, "plain", false),
             (Operation::ExecMuch, "plain", false),
             (Operation::Lifecycle, "plain", false),
