@@ -1,8 +1,9 @@
 //! What the fuzzers call; see `fuzz/`. Only their builds have it, and the tests, for what is in the corpus.
-use crate::{host, systemd};
+use crate::{host, kernel_log, systemd};
 
-/// What procfs says of mounts and cgroups.
+/// What procfs says of mounts and cgroups, and the kernel's log of processes that were killed.
 pub fn texts(data: &[u8]) {
+    let _ = kernel_log::victim(data, "a.slice/b.scope", Some(1));
     let text = String::from_utf8_lossy(data);
     for line in text.lines() {
         let _ = (host::mount(line), host::entry(line));

@@ -54,7 +54,7 @@ impl KernelLog {
 }
 
 /// The process of the cgroup `path` whose end a record tells of.
-fn victim(record: &[u8], path: &str, init: Option<i32>) -> Option<i32> {
+pub(crate) fn victim(record: &[u8], path: &str, init: Option<i32>) -> Option<i32> {
     let (head, text) = std::str::from_utf8(record).ok()?.split_once(';')?;
     // Anybody with the right to write to the log does so as another facility than the kernel's, which is 0.
     if head.split(',').next()?.parse::<u32>().ok()? >= 8 {
