@@ -72,6 +72,7 @@ mod stress;
 mod sysctl;
 mod systemd;
 mod systemd_bus;
+mod systemd_limits;
 mod systemd_user;
 mod terminal;
 mod update;
@@ -142,6 +143,7 @@ fn main() -> std::process::ExitCode {
         sysctl::TESTS,
         systemd::TESTS,
         systemd_bus::TESTS,
+        systemd_limits::TESTS,
         systemd_user::TESTS,
         terminal::TESTS,
         update::TESTS,

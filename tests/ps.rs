@@ -1,6 +1,9 @@
 //! `ps`: the processes of a container in the host's table.
 
-use crate::harness::{Lab, Outcome, eventually, json, tests};
+use std::process::Command;
+
+use crate::harness::settings::program;
+use crate::harness::{Lab, Outcome, Skip, eventually, json, tests};
 
 tests![
     json_is_the_list_of_pids,
@@ -12,6 +15,17 @@ tests![
     refuses_unknown,
 ];
 
+/// Ignores the test where the host's own `ps` does not work: that of procps 4.0.2 looks for the time of boot in the
+/// first bytes of `/proc/stat` alone, where a kernel with many interrupts has not come to it yet.
+fn host_ps() -> Outcome {
+    let out = Command::new(program("ps")?).arg("-ef").output().expect("ps");
+    if out.status.success() {
+        Ok(())
+    } else {
+        Err(Skip(String::from_utf8_lossy(&out.stderr).trim().to_owned()))
+    }
+}
+
 fn json_is_the_list_of_pids(lab: &Lab) -> Outcome {
     let c = lab.container(&["sleep", "100"]);
     c.up();
@@ -22,7 +36,7 @@ fn json_is_the_list_of_pids(lab: &Lab) -> Outcome {
 }
 
 fn table_is_that_of_the_host(lab: &Lab) -> Outcome {
-    crate::harness::settings::program("ps")?;
+    host_ps()?;
     let c = lab.container(&["sleep", "1234"]);
     c.up();
     let mark = format!(" {} ", c.pid());
@@ -37,7 +51,7 @@ fn table_is_that_of_the_host(lab: &Lab) -> Outcome {
 }
 
 fn arguments_go_to_ps(lab: &Lab) -> Outcome {
-    crate::harness::settings::program("ps")?;
+    host_ps()?;
     let c = lab.container(&["sleep", "1234"]);
     c.up();
     let expected = format!("{} sleep 1234", c.pid());
@@ -61,7 +75,7 @@ fn counts_children(lab: &Lab) -> Outcome {
 }
 
 fn a_stopped_container_has_none(lab: &Lab) -> Outcome {
-    crate::harness::settings::program("ps")?;
+    host_ps()?;
     let c = lab.container(&["sleep", "100"]);
     c.up().stop();
     assert_eq!(lab.call(&["ps", "-f", "json", &c.id]).ok(), "null\n");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::harness::settings::Driver;
 use crate::harness::{Container, Lab, Outcome, Output, Skip, eventually, json, tests};
-use crate::systemd::{booted, dir, make, scope, units};
+use crate::systemd::{booted, dir, files, make, scope, units};
 
 tests![
     without_systemd,
@@ -176,7 +176,7 @@ fn no_bus_but_systemd_itself(lab: &Lab) -> Outcome {
     call(&["--systemd-cgroup", "run", "--detach", "--bundle", c.bundle.to_str().unwrap(), &c.id]).ok();
     assert!(dir(&c).exists());
     call(&["update", "--pids-limit", "10", &c.id]).ok();
-    assert_eq!(fs::read_to_string(dir(&c).join("pids.max")).unwrap(), "10\n");
+    assert_eq!(files(&c, &["pids.max"]), ["pids.max=10"]);
     call(&["delete", "--force", &c.id]).ok();
     assert_eq!(units(lab), "");
     Ok(())
@@ -208,9 +208,9 @@ fn no_way_to_systemd(lab: &Lab) -> Outcome {
     assert!(fs::read_dir(lab.root()).unwrap().next().is_none());
 
     make(&c, "run", &["--detach"]).ok();
-    let before = fs::read_to_string(dir(&c).join("pids.max")).unwrap();
+    let before = files(&c, &["pids.max"]);
     cut_off(&c, &["update", "--pids-limit", "10", &c.id]).fails_with("cannot reach the system's systemd");
-    assert_eq!(fs::read_to_string(dir(&c).join("pids.max")).unwrap(), before);
+    assert_eq!(files(&c, &["pids.max"]), before);
     assert_eq!(cut_off(&c, &["exec", &c.id, "echo", "here"]).ok(), "here\n");
     let out = cut_off(&c, &["delete", "--force", &c.id]);
     out.ok();

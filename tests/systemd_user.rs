@@ -8,12 +8,23 @@ use std::process::Command;
 
 use crate::harness::bundle::{set_namespace, without_namespace};
 use crate::harness::helper::becoming;
-use crate::harness::settings::program;
+use crate::harness::settings::{program, unified};
 use crate::harness::user::{User, possible};
 use crate::harness::{Lab, Outcome, Output, Skip, Value, eventually, json, tests};
 use crate::systemd::booted;
 
-tests![from_outside_of_their_cgroups, within_their_cgroups, root_of_a_user_namespace, without_a_session];
+tests![
+    from_outside_of_their_cgroups,
+    within_their_cgroups,
+    root_of_a_user_namespace,
+    without_a_session,
+    nothing_is_delegated_on_version_1,
+];
+
+/// The same where users can have cgroups of their systemd.
+fn delegated<'l>(lab: &'l Lab<'_>) -> Result<(User<'l>, String), Skip> {
+    if unified() { user(lab) } else { Err(Skip("systemd delegates nothing of version 1".into())) }
+}
 
 /// A user who has a systemd, with the directory of its session.
 fn user<'l>(lab: &'l Lab<'_>) -> Result<(User<'l>, String), Skip> {
@@ -64,7 +75,7 @@ fn units(user: &User<'_>, session: &str) -> String {
 
 /// The caller is where the user may move no process from, as in a session of ssh: systemd moves them.
 fn from_outside_of_their_cgroups(lab: &Lab) -> Outcome {
-    let (user, session) = user(lab)?;
+    let (user, session) = delegated(lab)?;
     let call = |args: &[&str]| -> Output {
         user.finish(|call| {
             call.env("XDG_RUNTIME_DIR", &session).args(args);
@@ -91,7 +102,7 @@ fn from_outside_of_their_cgroups(lab: &Lab) -> Outcome {
 
 /// The caller is among the user's own cgroups, from where the user may move processes without systemd.
 fn within_their_cgroups(lab: &Lab) -> Outcome {
-    let (mut user, session) = user(lab)?;
+    let (mut user, session) = delegated(lab)?;
     let (bundle, id) = (bundle(&user, &["sleep", "100"]), user.id("c"));
     let uid = user.uid;
     let place = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/{}-caller", lab.name);
@@ -119,7 +130,7 @@ fn within_their_cgroups(lab: &Lab) -> Outcome {
 /// Root there is the user, and the user's systemd has another number for them.
 fn root_of_a_user_namespace(lab: &Lab) -> Outcome {
     let unshare = program("unshare")?;
-    let (user, session) = user(lab)?;
+    let (user, session) = delegated(lab)?;
     let call = |args: &[&str]| -> Output {
         let log = user.dir.join(lab.next_file("log").file_name().unwrap());
         let mut call = lab.clean(Command::new(&unshare));
@@ -149,5 +160,23 @@ fn without_a_session(lab: &Lab) -> Outcome {
     let why = "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set";
     out.fails(1, &format!("RT run failed: cannot reach the user's systemd over D-Bus: {why}"));
     assert!(out.err.contains("loginctl enable-linger"), "{out:?}");
+    Ok(())
+}
+
+/// No limit can be had from systemd there, so the user is refused, with or without one, and told of it in runc's words.
+fn nothing_is_delegated_on_version_1(lab: &Lab) -> Outcome {
+    if unified() {
+        return Err(Skip("control groups are version 2 alone".into()));
+    }
+    let (user, session) = user(lab)?;
+    let bundle = bundle(&user, &["true"]);
+    let id = user.id("c");
+    let out = user.finish(|call| {
+        call.env("XDG_RUNTIME_DIR", &session).args(["--systemd-cgroup", "run", "--bundle", &bundle, &id]);
+    });
+    out.fails_with("cannot use rootless systemd cgroups manager on cgroup v1");
+    assert_eq!(units(&user, &session), "");
+    // Without systemd there is none to make either; without a limit it runs.
+    user.run(&["true"], |_| {}).ok();
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::harness::settings::{controller, unified};
+use crate::harness::settings::{controller, keeps_reservations, unified};
 use crate::harness::{Container, Lab, Outcome, Output, Runtime, Skip, Value, eventually, json, tests};
 
 tests![
@@ -95,6 +95,7 @@ pub fn settings(c: &Container) -> BTreeMap<String, String> {
         "effective",
         "notify",
         "numa",
+        "prioidx",
     ];
     let mut all = BTreeMap::new();
     for dir in c.cgroups() {
@@ -155,7 +156,9 @@ fn limits_by_flags(lab: &Lab) -> Outcome {
         if controller(of).is_ok() {
             let output = update(&c, flags);
             assert_eq!((output.ok(), output.err.as_str(), output.log.len()), ("", "", 0), "{flags:?}");
-            check(&c, of, v1, v2)?;
+            if flags[0] != "--memory-reservation" || keeps_reservations() {
+                check(&c, of, v1, v2)?;
+            }
             seen += 1;
         }
     }
@@ -424,6 +427,9 @@ fn every_file_as_with_runc(lab: &Lab) -> Outcome {
         update_by(&theirs, &change).ok();
         update_by(&ours, &change).ok();
         let (a, b) = (settings(&ours), settings(&theirs));
+        // Old ones make nothing in the hierarchy of `misc`.
+        let known = |name: &str| !name.starts_with("misc.") || !runc.is_runc_before(1, 2);
+        let a: BTreeMap<_, _> = a.into_iter().filter(|(name, _)| known(name)).collect();
         let differ: Vec<_> = a.iter().filter(|(name, value)| b.get(*name) != Some(value)).collect();
         assert!(differ.is_empty() && a.len() == b.len(), "after {change}: {differ:?}");
     }

@@ -13,6 +13,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::{Runtime, Skip};
@@ -146,7 +147,11 @@ pub fn cgroup_roots() -> Vec<PathBuf> {
 
 /// The cgroups of a process, in the hierarchies that are mounted where the suite looks.
 pub fn cgroup_paths(pid: u64) -> Vec<String> {
-    let lines = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    cgroup_paths_in(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default())
+}
+
+/// The same, from what a process reads of itself.
+pub fn cgroup_paths_in(lines: &str) -> Vec<String> {
     let mounted = |controllers: &str| match (controllers.split(',').next(), unified()) {
         (Some(""), true) => true,
         (Some(""), false) => is_hierarchy(Path::new("/sys/fs/cgroup/unified")),
@@ -157,6 +162,23 @@ pub fn cgroup_paths(pid: u64) -> Vec<String> {
     };
     let fields = lines.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
     fields.filter(|(controllers, _)| mounted(controllers)).map(|(_, path)| path.to_owned()).collect()
+}
+
+/// Whether the kernel keeps `memory.reservation`. That of version 1 takes any value and forgets it since Linux 7.
+pub fn keeps_reservations() -> bool {
+    static KEEPS: OnceLock<bool> = OnceLock::new();
+    *KEEPS.get_or_init(probe_reservations)
+}
+
+fn probe_reservations() -> bool {
+    let probe = Path::new("/sys/fs/cgroup/memory").join(format!("tare-test-soft{}", std::process::id()));
+    if unified() || std::fs::create_dir(&probe).is_err() {
+        return true;
+    }
+    let file = probe.join("memory.soft_limit_in_bytes");
+    let kept = std::fs::write(&file, "4096").and_then(|()| std::fs::read_to_string(&file));
+    std::fs::remove_dir(&probe).expect("an empty cgroup");
+    kept.is_ok_and(|text| text.trim() == "4096")
 }
 
 /// The hierarchy that has `controller`, or the reason to ignore the test.
