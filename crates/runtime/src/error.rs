@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Kind {
     /// The container does not exist.
     NotFound,
-    /// The container exists already.
+    /// The container exists already, or the unit that it is to be.
     Exists,
     /// The container is in a state in which the call makes no sense.
     State,

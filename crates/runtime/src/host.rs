@@ -126,7 +126,7 @@ pub fn make(
     let mut moved = None;
     let done =
         privilege(plan.oom, &plan.rlimits, plan.namespaces.user.is_private(), plan.caller, made.child.pid)
-            .and_then(|()| start_unit(plan, systemd.as_mut(), &made))
+            .and_then(|()| start_unit(plan, systemd.as_mut(), &made, state))
             .and_then(|()| rdt::host_join(state.rdt.as_ref(), made.child.pid).map_err(start_failed))
             .and_then(|()| talk(plan, &users, &mut made, console.as_ref(), &mut moved))
             .and_then(|()| store_and_tell(&made, handles, pidfd_socket.as_ref(), state, entry, lock))
@@ -168,7 +168,7 @@ fn make_cgroup(plan: &Plan, class: &mut Option<rdt::Group>) -> Result<Option<Liv
 }
 
 /// Has systemd make the cgroup, with init in it, which waits for that.
-fn start_unit(plan: &Plan, systemd: Option<&mut Manager>, made: &Made) -> Result<()> {
+fn start_unit(plan: &Plan, systemd: Option<&mut Manager>, made: &Made, state: &mut State) -> Result<()> {
     let (Some(unit), Some(systemd)) = (&plan.cgroup.unit, systemd) else { return Ok(()) };
     unit::host_start(unit, &plan.cgroup.cgroup, systemd, made.child.pid)
         .map_err(|error| start_failed(error.context("unable to apply cgroup configuration")))
@@ -176,6 +176,16 @@ fn start_unit(plan: &Plan, systemd: Option<&mut Manager>, made: &Made) -> Result
         .and_then(|()| sync::tell_init(&made.sync, ToInit::Placed))
         // The unit ends with init, so that any of these may fail for it.
         .map_err(|error| oom_killed(plan, made).unwrap_or(error))
+        .inspect_err(|error| disown(state, error))
+}
+
+/// A unit that is there already is somebody else's, and its cgroup with it, though nobody may have been seen in that: on
+/// version 1 a unit of systemd's need not be in the hierarchies that are looked at. To undo this container is not to end it.
+fn disown(state: &mut State, error: &Error) {
+    if error.kind == Kind::Exists {
+        state.unit = None;
+        state.cgroup.directories.clear();
+    }
 }
 
 /// Passes a terminal's master to the console socket, if there is one, or gives it back to be served.

@@ -75,7 +75,9 @@ fn explain(error: cgroup::Error, scope: Scope) -> Error {
         }
         _ => None,
     };
+    let exists = error.kind == cgroup::Kind::UnitExists;
     let error = Error::from(error);
+    let error = if exists { Error { kind: Kind::Exists, ..error } } else { error };
     hint.into_iter().fold(error, Error::hint)
 }
 
