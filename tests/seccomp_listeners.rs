@@ -1,9 +1,11 @@
 //! `SCMP_ACT_NOTIFY`: system calls about which somebody outside decides, who gets a descriptor for that.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::exec::exec;
+use crate::harness::user::{ALICE, User, possible};
 use crate::harness::{Lab, Outcome, Skip, Value, eventually, json, tests};
 use crate::seccomp::{CALLS, add, but, calls_of, program, rule};
 
@@ -11,6 +13,7 @@ tests![
     a_listener_decides,
     a_listener_decides_about_our_own_calls,
     a_listener_hears_of_exec,
+    a_listener_of_an_ordinary_user,
     a_listener_that_is_gone,
 ];
 
@@ -145,6 +148,40 @@ fn a_listener_hears_of_exec(lab: &Lab) -> Outcome {
         assert_eq!((&state["status"], &state["pid"]), (&json!("running"), &first["pid"]));
         assert_ne!(message["pid"], first["pid"]);
     }
+    Ok(())
+}
+
+/// Who has no rights over the process, and takes the descriptor out of it all the same.
+fn a_listener_of_an_ordinary_user(lab: &Lab) -> Outcome {
+    possible(lab)?;
+    let alice = User::new(lab, ALICE);
+    for no_new_privileges in [true, false] {
+        let mut listener = Listener::new(lab, &["listen", "33", "getsid"])?;
+        std::fs::set_permissions(&listener.path, PermissionsExt::from_mode(0o666)).unwrap();
+        let mut ready = Ok(());
+        let id = alice.up(&format!("c{no_new_privileges}"), &["sleep", "1000"], |v| {
+            v["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            v["linux"]["seccomp"] = listener.profile(json!([rule(&["getsid"], "NOTIFY")]));
+            ready = add(lab, v);
+        });
+        ready?;
+        let first = listener.hear();
+        assert_eq!(first["pid"], alice.state(&id)["pid"]);
+        let output = alice.call(&["exec", &id, CALLS, "calls", "getsid", "getppid"]);
+        assert_eq!(output.ok(), "getsid errno 33\ngetppid ok\n");
+        let message = listener.hear();
+        assert_eq!(message["state"]["pid"], first["pid"]);
+        assert_ne!(message["pid"], first["pid"]);
+    }
+    // Nobody would hear of the message by which the descriptor goes to who is to hear of it.
+    let listener = Listener::new(lab, &["listen", "33", "getsid"])?;
+    std::fs::set_permissions(&listener.path, PermissionsExt::from_mode(0o666)).unwrap();
+    let id = alice.up("sends", &["sleep", "1000"], |v| {
+        v["linux"]["seccomp"] = listener.profile(json!([rule(&["sendmsg"], "NOTIFY")]));
+    });
+    let output = alice.call(&["exec", &id, "true"]);
+    assert_eq!(output.code, 255);
+    assert!(output.err.contains("sendmsg is not allowed"), "{}", output.err);
     Ok(())
 }
 

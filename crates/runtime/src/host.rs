@@ -237,8 +237,8 @@ fn talk(
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(init_failed(error)),
-            Some(FromInit::Cloned(_)) => {
-                return Err(init_failed(Error::new(Kind::System, "init is no helper")));
+            Some(FromInit::Cloned(_) | FromInit::Listening(_)) => {
+                return Err(init_failed(Error::new(Kind::System, "init is no helper and no exec")));
             }
             None => return Err(init_died(plan, made)),
         }

@@ -224,12 +224,15 @@ fn talk(
     console: Option<&OwnedFd>,
 ) -> Result<()> {
     let filter = state.exec.seccomp.as_ref();
+    let of = || hooks::state(&state.id, "running", init.pid, &state.bundle, &state.annotations);
     loop {
         match sync::hear_init(sync)? {
             Some(FromInit::Console(master)) => started.terminal = host::take_terminal(master, console)?,
             Some(FromInit::Listener(number)) => {
-                let of = hooks::state(&state.id, "running", init.pid, &state.bundle, &state.annotations);
-                seccomp::host_serve(filter, &started.child, number, of).map_err(start_failed)?;
+                seccomp::host_serve(filter, &started.child, number, of()).map_err(start_failed)?;
+            }
+            Some(FromInit::Listening(listener)) => {
+                seccomp::host_pass_on(filter, &started.child, &listener, of()).map_err(start_failed)?;
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(FromInit::Failed(error)) => return Err(start_failed(error)),

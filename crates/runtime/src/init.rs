@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::rooms::hooks::{self, DefaultEnv, Stage};
 use crate::rooms::idmap::UserNamespaces;
 use crate::rooms::namespaces::{self, Joins};
-use crate::rooms::seccomp::Moment;
+use crate::rooms::seccomp::{Moment, Way};
 use crate::rooms::trees::{self, Trees};
 use crate::rooms::{
     affinity, cgroup, devices, fds, keyring, lsm, mappings, mask, memory_policy, mounts, net_devices,
@@ -238,11 +238,11 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     privileges::init_drop_bounding(&plan.privileges)?;
     become_user(context)?;
     let (filter, moment) = (plan.seccomp.as_ref(), plan.seccomp_moment());
-    seccomp::init_load(filter, moment, Moment::WithRights, sync)?;
+    seccomp::init_load(filter, moment, Moment::WithRights, Way::Taken, sync)?;
     privileges::init_set_capabilities(&plan.privileges)?;
     sys::cred::set_umask(plan.privileges.umask);
     let program = process::init_find_program(&plan.process)?;
-    seccomp::init_load(filter, moment, Moment::BeforeReady, sync)?;
+    seccomp::init_load(filter, moment, Moment::BeforeReady, Way::Taken, sync)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
     let go = matches!(hear(sync)?, Some(ToInit::Start | ToInit::WaitForStart));
     let filter = seccomp::for_last(filter, moment);

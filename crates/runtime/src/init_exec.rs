@@ -100,11 +100,12 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
     }
     process::init_verify_cwd()?;
     let (filter, moment) = (exec.seccomp.as_ref(), plan.seccomp_moment);
-    seccomp::init_load(filter, moment, Moment::WithRights, sync)?;
+    let way = seccomp::way(plan.caller);
+    seccomp::init_load(filter, moment, Moment::WithRights, way, sync)?;
     privileges::init_set_capabilities(&plan.process.privileges)?;
     sys::cred::set_umask(exec.umask);
     let program = process::init_find_program(&plan.process.process)?;
-    seccomp::init_load(filter, moment, Moment::BeforeReady, sync)?;
+    seccomp::init_load(filter, moment, Moment::BeforeReady, way, sync)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
     let filter = seccomp::for_last(filter, moment);
     Ok((init::hear(sync)? == Some(ToInit::Start)).then_some(Prepared { program, env, filter }))

@@ -21,6 +21,8 @@ pub enum FromInit {
     Console(OwnedFd),
     /// It loads its filter now, whose listener will be the descriptor of this number.
     Listener(i32),
+    /// Its filter is loaded, and this is the listener.
+    Listening(OwnedFd),
     /// Mounts and devices are in place: `prestart` and `createRuntime` hooks may run.
     RootfsReady,
     /// All is set up; only the program is not executed yet.
@@ -58,6 +60,7 @@ const NEED_MAPS: u8 = 6;
 const NEED_DEVICES: u8 = 7;
 const NEED_TREES: u8 = 8;
 const LISTENER: u8 = 9;
+const LISTENING: u8 = 10;
 
 const KINDS: [Kind; 7] =
     [Kind::NotFound, Kind::Exists, Kind::State, Kind::Invalid, Kind::Unsupported, Kind::System, Kind::Exec];
@@ -78,6 +81,7 @@ pub fn tell_runtime(socket: &OwnedFd, message: &FromInit) -> Result<()> {
         FromInit::NeedDevices(fd) => sys::sock::send(socket, &[NEED_DEVICES], Some(fd.as_fd()))?,
         FromInit::NeedTrees(fd) => sys::sock::send(socket, &[NEED_TREES], Some(fd.as_fd()))?,
         FromInit::Console(fd) => sys::sock::send(socket, &[CONSOLE], Some(fd.as_fd()))?,
+        FromInit::Listening(fd) => sys::sock::send(socket, &[LISTENING], Some(fd.as_fd()))?,
         FromInit::RootfsReady => sys::sock::send(socket, &[ROOTFS_READY], None)?,
         FromInit::Ready => sys::sock::send(socket, &[READY], None)?,
         FromInit::Failed(error) => sys::sock::send(socket, &encode(error), None)?,
@@ -98,6 +102,7 @@ pub fn hear_init(socket: &OwnedFd) -> Result<Option<FromInit>> {
         (Some((&NEED_DEVICES, _)), Some(fd)) => FromInit::NeedDevices(fd),
         (Some((&NEED_TREES, _)), Some(fd)) => FromInit::NeedTrees(fd),
         (Some((&CONSOLE, _)), Some(fd)) => FromInit::Console(fd),
+        (Some((&LISTENING, _)), Some(fd)) => FromInit::Listening(fd),
         (Some((&ROOTFS_READY, _)), _) => FromInit::RootfsReady,
         (Some((&READY, _)), _) => FromInit::Ready,
         (Some((&FAILED, rest)), _) => FromInit::Failed(decode(rest)),

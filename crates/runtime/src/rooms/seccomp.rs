@@ -6,20 +6,22 @@
 //!
 //! With `SCMP_ACT_NOTIFY` the listener's descriptor has to reach the host, though every call that could carry it may wait
 //! for that listener. So the process says beforehand which number it will have, loads the filter and goes on; the host
-//! takes the descriptor out of it as soon as it is there (`pidfd_getfd`, Linux 5.6).
+//! takes the descriptor out of it as soon as it is there (`pidfd_getfd`, Linux 5.6). An ordinary user may not do that to
+//! a process of `exec`, into which nobody in the container may look either: that one sends it, if the profile lets it.
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use ::seccomp::{Arch, Insn};
+use ::seccomp::{Arch, Insn, verdict};
 use sys::clone::Child;
 use sys::cred::{self, Capabilities};
 use sys::seccomp::flag;
 
 use crate::error::On;
 use crate::faults::Faults;
+use crate::spawn::Caller;
 use crate::sync::{self, FromInit};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// The filter to load, if any.
 pub type Plan = Option<Filter>;
@@ -152,8 +154,28 @@ pub fn moment(filter: Option<&Filter>, no_new_privileges: bool, image_first: boo
     })
 }
 
+/// How the listener's descriptor gets from the process to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The host takes it.
+    Taken,
+    /// The process sends it.
+    Sent,
+}
+
+/// The way out of a process of `exec`.
+pub fn way(caller: Caller) -> Way {
+    if caller == Caller::Ordinary { Way::Sent } else { Way::Taken }
+}
+
 /// Loads the filter, if `now` is the moment to.
-pub fn init_load(filter: Option<&Filter>, moment: Option<Moment>, now: Moment, sync: &OwnedFd) -> Result<()> {
+pub fn init_load(
+    filter: Option<&Filter>,
+    moment: Option<Moment>,
+    now: Moment,
+    way: Way,
+    sync: &OwnedFd,
+) -> Result<()> {
     let Some(filter) = filter.filter(|_| moment == Some(now)) else { return Ok(()) };
     if now == Moment::WithRights {
         // A change of user has left them to be used, but not in use.
@@ -161,6 +183,19 @@ pub fn init_load(filter: Option<&Filter>, moment: Option<Moment>, now: Moment, s
         if held.effective != held.permitted {
             cred::set_capabilities(&Capabilities { effective: held.permitted, ..held })?;
         }
+    }
+    if filter.listener.is_some() && way == Way::Sent {
+        if !allows_to_send(filter) {
+            let text =
+                "seccomp: sendmsg is not allowed, by which an ordinary user's exec hands the listener over";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        let Some(listener) = load(filter, flag::NEW_LISTENER)? else { return Ok(()) };
+        let message = FromInit::Listening(listener);
+        sync::tell_runtime(sync, &message)?;
+        // As below.
+        std::mem::forget(message);
+        return Ok(());
     }
     if filter.listener.is_some() {
         let number = sys::file::next_descriptor(sync.as_fd())?;
@@ -172,6 +207,14 @@ pub fn init_load(filter: Option<&Filter>, moment: Option<Moment>, now: Moment, s
         return Ok(());
     }
     load(filter, 0).map(drop)
+}
+
+/// Whether a process under the filter can send a message, and nobody else decides about that.
+fn allows_to_send(filter: &Filter) -> bool {
+    let verdict = Arch::NATIVE.and_then(|arch| {
+        ::seccomp::without_arguments(&filter.program, arch.syscall("sendmsg")?, arch.token())
+    });
+    matches!(verdict, Some(verdict::ALLOW | verdict::LOG))
 }
 
 /// The filter that [`init_load_last`] is to load, if that is its moment.
@@ -210,6 +253,16 @@ pub fn host_serve(
     }
 }
 
+/// Hands on a descriptor that a process has sent.
+pub fn host_pass_on(
+    filter: Option<&Filter>,
+    process: &Child,
+    listener: &OwnedFd,
+    state: oci::HookState,
+) -> Result<()> {
+    hand_over(filter, process.pid, state, listener)
+}
+
 /// Takes the descriptor; `None` when the process ends first.
 fn take(process: BorrowedFd<'_>, number: i32) -> Result<Option<OwnedFd>> {
     loop {
@@ -237,7 +290,7 @@ fn hand_over(filter: Option<&Filter>, pid: i32, state: oci::HookState, fd: &Owne
         metadata: metadata.clone(),
         state,
     };
-    let message = serde_json::to_vec(&message).map_err(|e| Error::new(crate::Kind::System, e.to_string()))?;
+    let message = serde_json::to_vec(&message).map_err(|e| Error::new(Kind::System, e.to_string()))?;
     let socket = sys::sock::connect(path)
         .on(|| "failed to connect with seccomp agent specified in the seccomp profile".to_owned())?;
     sys::sock::send(socket.as_fd(), &message, Some(fd.as_fd()))
