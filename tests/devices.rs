@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::bundle::push;
-use crate::harness::settings::unified;
+use crate::harness::bundle::{push, without_namespace};
+use crate::harness::settings::{program, unified};
 use crate::harness::{Lab, Outcome, Value, json, tests};
 
 tests![
@@ -15,6 +15,7 @@ tests![
     cgroup_rules_hold,
     rules_hold_as_with_runc,
     dev_that_is_bound_is_left_alone,
+    nothing_is_bound_among_the_hosts_mounts,
 ];
 
 fn default_devices_work(lab: &Lab) -> Outcome {
@@ -218,5 +219,28 @@ fn dev_that_is_bound_is_left_alone(lab: &Lab) -> Outcome {
     let before = names();
     lab.inside(edit, "test ! -e /dev/tare-test");
     assert_eq!(names(), before, "nothing was written into the host's directory");
+    Ok(())
+}
+
+/// Where devices may not be made, the host's own are bound; but in the host's mounts they would stay.
+fn nothing_is_bound_among_the_hosts_mounts(lab: &Lab) -> Outcome {
+    let setpriv = program("setpriv")?;
+    let mut c = lab.container(&["true"]);
+    c.edit(|v| {
+        without_namespace(v, "mount");
+        v["mounts"] = json!([]);
+        v["linux"]["maskedPaths"] = json!([]);
+        v["linux"]["readonlyPaths"] = json!([]);
+        v["root"]["readonly"] = json!(false);
+    });
+    let log = lab.next_file("log");
+    let call = lab.command(&c.runtime, &log);
+    let mut without_right = lab.clean(std::process::Command::new(setpriv));
+    without_right.args(["--bounding-set", "-mknod", "--inh-caps", "-mknod"]).arg(call.get_program());
+    without_right.args(call.get_args()).arg("run").arg("-b").arg(&c.bundle).arg(&c.id);
+    let run = lab.collect(&c.runtime, without_right, &log);
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(c.rootfs("dev").to_str().unwrap()), "left on the host: {table}");
+    run.fails_with("mknod null 1:3: operation not permitted");
     Ok(())
 }

@@ -50,6 +50,7 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod notify;
+mod older_kernels;
 mod parent;
 mod pause;
 mod placement;
@@ -152,5 +153,6 @@ fn main() -> std::process::ExitCode {
         users::TESTS,
     ]
     .concat();
+    let tests = [older_kernels::tests(&tests), tests].concat();
     harness::report::run(&tests)
 }

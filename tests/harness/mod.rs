@@ -5,6 +5,7 @@ pub mod attacker;
 pub mod bundle;
 pub mod helper;
 pub mod lab;
+pub mod lacking;
 pub mod leaks;
 pub mod pty;
 pub mod race;
@@ -32,6 +33,8 @@ pub struct Skip(pub String);
 pub struct Test {
     pub name: &'static str,
     pub run: fn(&Lab) -> Outcome,
+    /// The system calls that are not there for it.
+    pub lacks: &'static [lacking::Lack],
 }
 
 /// Lists the tests of a file. One that is forgotten here is an unused function, so the compiler says so.
@@ -40,6 +43,7 @@ macro_rules! tests {
         pub const TESTS: &[crate::harness::Test] = &[$(crate::harness::Test {
             name: concat!(module_path!(), "::", stringify!($name)),
             run: $name,
+            lacks: &[],
         }),*];
     };
 }

@@ -14,6 +14,7 @@ use std::{env, fs};
 use libtest_mimic::{Arguments, Completion, Trial};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
+use super::runtime::Kind;
 use super::settings::Settings;
 use super::{Lab, Outcome, Skip, Test};
 
@@ -155,8 +156,24 @@ fn last_calls(transcript: &str) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// One test in a lab of its own. A test that passed must also leave nothing behind.
+/// One test, in a thread of its own if system calls are to be taken away from it.
 fn attempt(settings: &Settings, test: Test) -> Result<Outcome, String> {
+    if test.lacks.is_empty() {
+        return attempt_here(settings, test);
+    }
+    if settings.tare.kind != Kind::Tare {
+        return Ok(Err(Skip("it is about calls that tare makes".into())));
+    }
+    let lacking = || {
+        catch_unwind(|| super::lacking::take_away(test.lacks))
+            .map_err(|_| PANIC.with(|slot| slot.borrow().clone()))?;
+        attempt_here(settings, test)
+    };
+    std::thread::scope(|scope| scope.spawn(lacking).join().expect("panics are caught"))
+}
+
+/// One test in a lab of its own. A test that passed must also leave nothing behind.
+fn attempt_here(settings: &Settings, test: Test) -> Result<Outcome, String> {
     let lab = Lab::new(settings);
     let caught = |_| PANIC.with(|slot| slot.borrow().clone());
     let result = catch_unwind(AssertUnwindSafe(|| (test.run)(&lab))).map_err(caught);

@@ -286,15 +286,14 @@ fn finish(
     child: &InChild,
 ) -> Result<Infallible> {
     let plan = context.plan;
+    let keep = [Some(sync.as_fd()), context.fifo.as_ref().map(|fifo| fifo.as_fd()), crate::log::file()];
     if let Some(fifo) = &context.fifo {
         // Others may look into this process for as long as it waits: it has nothing of the host's open.
-        let log = crate::log::file();
-        let keep = [Some(sync.as_fd()), Some(fifo.as_fd()), log];
         fds::init_close_all_but(plan.fds, &keep, child)?;
         signals::init_wait_for_start(fifo.as_fd())?;
     }
     // Hooks of this stage are programs of the image.
-    fds::init_close_others(plan.fds)?;
+    fds::init_close_others(plan.fds, &keep, child)?;
     let state = hooks::state(&plan.id, "created", sys::process::id(), &plan.bundle, &plan.annotations);
     hooks::run(&plan.hooks, Stage::StartContainer, &state, DefaultEnv::Only(&prepared.env))?;
     execute(prepared, &plan.process.args)

@@ -42,10 +42,11 @@ pub struct Context<'a> {
 }
 
 /// Runs the process. It ends as the program, or by exiting: it never returns.
-pub fn main(context: &mut Context<'_>, _: InChild) -> Infallible {
+pub fn main(context: &mut Context<'_>, child: InChild) -> Infallible {
     let sync = init::begin(context.sync.take());
     let prepared = init::or_exit(prepare(context, &sync), &sync);
-    match fds::init_close_others(context.plan.fds)
+    let keep = [Some(sync.as_fd()), crate::log::file()];
+    match fds::init_close_others(context.plan.fds, &keep, &child)
         .and_then(|()| init::execute(&prepared, &context.plan.process.process.args))
     {
         Ok(never) => match never {},

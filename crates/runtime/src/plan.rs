@@ -333,10 +333,14 @@ fn plan_linux(
     let kernels = mounts::kernels(&mounts);
     // A path that can't be looked at is told when it is opened.
     let other = |path: &Path| sysctl::is_other_network(path, facts.network_namespace).unwrap_or(true);
-    let bound = (facts.in_user_namespace || namespaces.user.is_private()) && namespaces.mount.is_private();
+    let way = match (namespaces.mount.is_private(), facts.in_user_namespace || namespaces.user.is_private()) {
+        (false, _) => devices::Way::Made,
+        (true, false) => devices::Way::MadeOrBound,
+        (true, true) => devices::Way::Bound,
+    };
     Ok(LinuxPlan {
         time: time::plan(&namespaces.time, time_offsets, faults),
-        devices: devices::plan(devices, mounts::brings_dev(&mounts), bound, faults),
+        devices: devices::plan(devices, mounts::brings_dev(&mounts), way, faults),
         net_devices: net_devices::plan(net_devices, &namespaces.network, other, facts.rootless(), faults),
         mask: mask::plan(masked_paths, readonly_paths, &namespaces.mount, kernels, label, faults),
         sysctl: sysctl::plan(sysctl, &namespaces, other, faults),

@@ -27,9 +27,26 @@ impl fmt::Display for Error {
         if !self.args.is_empty() {
             write!(f, " {}", self.args)?;
         }
-        write!(f, ": {}", errno_text(self.errno))
+        write!(f, ": {}", errno_text(self.errno))?;
+        match SINCE.iter().find(|(call, _)| *call == self.call) {
+            Some((_, version)) if self.errno == Errno::NOSYS => write!(f, " (it takes Linux {version})"),
+            _ => Ok(()),
+        }
     }
 }
+
+/// The calls that older kernels, or a sandbox around us, may not have and that nothing else can be done for, with the
+/// version of Linux that brought them.
+const SINCE: [(&str, &str); 8] = [
+    ("clone3", "5.3"),
+    ("close_range", "5.9"),
+    ("mount_setattr", "5.12"),
+    ("openat2", "5.6"),
+    ("pidfd_getfd", "5.6"),
+    ("pidfd_open", "5.3"),
+    ("pidfd_send_signal", "5.1"),
+    ("statx", "5.8"),
+];
 
 impl std::error::Error for Error {}
 
@@ -86,5 +103,13 @@ mod tests {
         ] {
             assert_eq!(errno_text(errno), text);
         }
+    }
+
+    #[test]
+    fn what_is_too_old_is_said() {
+        let text = |call, errno| Error { call, args: "x".to_owned(), errno }.to_string();
+        assert_eq!(text("openat2", Errno::NOSYS), "openat2 x: function not implemented (it takes Linux 5.6)");
+        assert_eq!(text("openat2", Errno::NOENT), "openat2 x: no such file or directory");
+        assert_eq!(text("keyctl", Errno::NOSYS), "keyctl x: function not implemented");
     }
 }

@@ -65,7 +65,7 @@ pub fn open_untrusted(path: impl AsRef<Path>) -> Result<OwnedFd> {
     let path = path.as_ref();
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = rustix::fs::ResolveFlags::NO_MAGICLINKS;
-    retry(|| rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)).named("open", || show(path))
+    retry(|| rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)).named("openat2", || show(path))
 }
 
 /// At most `limit` bytes of `fd` from `offset` on, fewer at its end. The place where `fd` stands stays.
@@ -357,7 +357,7 @@ pub fn is_plain(path: &Path) -> Result<bool> {
     match rustix::fs::openat2(CWD, path, flags, Mode::empty(), rustix::fs::ResolveFlags::NO_SYMLINKS) {
         Ok(_) => Ok(true),
         Err(Errno::LOOP) => stat(path).map(|_| false),
-        Err(errno) => Err(errno).named("stat", || show(path)),
+        Err(errno) => Err(errno).named("openat2", || show(path)),
     }
 }
 

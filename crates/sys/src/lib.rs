@@ -5,6 +5,7 @@
 //! Nothing here knows what a container is.
 
 pub mod bpf;
+mod classic;
 pub mod clone;
 pub mod copy;
 pub mod cred;

@@ -1,10 +1,14 @@
-//! Mounts, by descriptor: `fsopen(2)`, `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`.
-use std::ffi::CString;
+//! Mounts, by descriptor: `fsopen(2)`, `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`. Where the kernel says that
+//! it has not got one of these (`ENOSYS`), `classic` does the same by older means.
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
+};
 
+use crate::classic;
 use crate::error::{Errno, Error, Named, Result, check};
 use crate::file::{CWD, show};
 
@@ -46,128 +50,144 @@ pub enum Propagation {
 }
 
 impl Propagation {
-    fn bits(self) -> u64 {
+    fn flags(self) -> MountPropagationFlags {
         match self {
-            Propagation::Private => libc::MS_PRIVATE,
-            Propagation::Slave => libc::MS_SLAVE,
-            Propagation::Shared => libc::MS_SHARED,
-            Propagation::Unbindable => libc::MS_UNBINDABLE,
+            Propagation::Private => MountPropagationFlags::PRIVATE,
+            Propagation::Slave => MountPropagationFlags::DOWNSTREAM,
+            Propagation::Shared => MountPropagationFlags::SHARED,
+            Propagation::Unbindable => MountPropagationFlags::UNBINDABLE,
         }
     }
 }
 
+/// Options of a file system whose values are SELinux labels. As these may have commas, mount(2) takes them in quotes.
+pub const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
 /// A file system that is being configured; see fsopen(2).
 #[derive(Debug)]
 pub struct NewFs {
-    context: OwnedFd,
     kind: String,
+    way: Way,
+}
+
+/// How it is made.
+#[derive(Debug)]
+enum Way {
+    /// By `fsmount(2)`, from this context.
+    Context(OwnedFd),
+    /// By `mount(2)`.
+    Text(classic::Text),
 }
 
 impl NewFs {
     /// Begins a new instance of the file system `kind`.
     pub fn open(kind: &str) -> Result<NewFs> {
-        let context =
-            rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).named("fsopen", || kind.to_owned())?;
-        Ok(NewFs { context, kind: kind.to_owned() })
+        match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
+            Err(Errno::NOSYS) => Ok(NewFs::of_text(kind)),
+            other => {
+                let way = Way::Context(other.named("fsopen", || kind.to_owned())?);
+                Ok(NewFs { kind: kind.to_owned(), way })
+            }
+        }
+    }
+
+    /// The same by mount(2), which takes all options as one text of up to a page: for what is longer than
+    /// [`LONGEST_VALUE`].
+    pub fn of_text(kind: &str) -> NewFs {
+        NewFs { kind: kind.to_owned(), way: Way::Text(classic::Text::new()) }
     }
 
     /// Sets `key=value`.
-    pub fn set(&self, key: &str, value: &str) -> Result<()> {
-        rustix::mount::fsconfig_set_string(&self.context, key, value)
-            .map_err(|errno| self.explain(format!("{key}={value}"), errno))
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        match &mut self.way {
+            Way::Context(context) => rustix::mount::fsconfig_set_string(context.as_fd(), key, value)
+                .map_err(|errno| explain(context, &self.kind, &format!("{key}={value}"), errno)),
+            Way::Text(text) => {
+                text.set(key, value);
+                Ok(())
+            }
+        }
     }
 
     /// Sets the flag `key`.
-    pub fn flag(&self, key: &str) -> Result<()> {
-        rustix::mount::fsconfig_set_flag(&self.context, key)
-            .map_err(|errno| self.explain(key.to_owned(), errno))
+    pub fn flag(&mut self, key: &str) -> Result<()> {
+        match &mut self.way {
+            Way::Context(context) => rustix::mount::fsconfig_set_flag(context.as_fd(), key)
+                .map_err(|errno| explain(context, &self.kind, key, errno)),
+            Way::Text(text) => {
+                text.flag(key);
+                Ok(())
+            }
+        }
     }
 
     /// Makes the file system and a mount of it, with attributes of [`attr`], which is attached nowhere yet.
     pub fn mount(self, attributes: u64) -> Result<OwnedFd> {
-        rustix::mount::fsconfig_create(&self.context)
-            .map_err(|errno| self.explain("create".to_owned(), errno))?;
-        let bits = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(u32::MAX));
-        rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, bits)
-            .named("fsmount", || self.kind.clone())
-    }
-
-    /// The kernel's own words on the failure, if it left any in the context's log.
-    fn explain(&self, args: String, errno: Errno) -> Error {
-        let mut words = Vec::new();
-        let mut line = [0u8; 512];
-        while let Ok(n) = rustix::io::read(&self.context, &mut line) {
-            let text = String::from_utf8_lossy(line.get(..n).unwrap_or(&[])).trim().to_owned();
-            // Messages come as "e text", "w text" or "i text".
-            words.push(text.get(2..).unwrap_or("").to_owned());
+        let context = match self.way {
+            Way::Context(context) => context,
+            Way::Text(text) => return text.mount(&self.kind, attributes),
+        };
+        rustix::mount::fsconfig_create(context.as_fd())
+            .map_err(|errno| explain(&context, &self.kind, "create", errno))?;
+        let mount = |attributes: u64| {
+            let bits = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(u32::MAX));
+            rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, bits)
+        };
+        match mount(attributes) {
+            // Before Linux 5.14 only mount(2) knew it.
+            Err(Errno::INVAL) if attributes & attr::NOSYMFOLLOW != 0 => {
+                let tree = mount(attributes & !attr::NOSYMFOLLOW).named("fsmount", || self.kind)?;
+                let change = Change { set: attr::NOSYMFOLLOW, clear: 0 };
+                set_attributes(tree.as_fd(), change, None, false)?;
+                Ok(tree)
+            }
+            other => other.named("fsmount", || self.kind),
         }
-        let said = if words.is_empty() { String::new() } else { format!(" ({})", words.join("; ")) };
-        Error { call: "fsconfig", args: format!("{} {args}{said}", self.kind), errno }
     }
+}
+
+/// The kernel's own words on the failure, if it left any in the context's log.
+fn explain(context: &OwnedFd, kind: &str, args: &str, errno: Errno) -> Error {
+    let mut words = Vec::new();
+    let mut line = [0u8; 512];
+    while let Ok(n) = rustix::io::read(context, &mut line) {
+        let text = String::from_utf8_lossy(line.get(..n).unwrap_or(&[])).trim().to_owned();
+        // Messages come as "e text", "w text" or "i text".
+        words.push(text.get(2..).unwrap_or("").to_owned());
+    }
+    let said = if words.is_empty() { String::new() } else { format!(" ({})", words.join("; ")) };
+    Error { call: "fsconfig", args: format!("{kind} {args}{said}"), errno }
 }
 
 /// The longest text that `fsconfig(2)` takes as a value or a source.
 pub const LONGEST_VALUE: usize = 255;
-
-/// Mounts a new instance of a file system on the directory `target` by the classic mount(2), which takes
-/// all options as one text of up to a page: for what is too long for [`NewFs`].
-///
-/// `attributes` are of [`attr`], `flags` those of the file system as [`NewFs::flag`] names them. The
-/// target is named through the host's procfs, so that no path is resolved.
-pub fn mount_with_text(
-    kind: &str,
-    source: &str,
-    (attributes, flags): (u64, &[&str]),
-    text: &str,
-    target: BorrowedFd<'_>,
-) -> Result<()> {
-    use rustix::mount::MountFlags;
-    let mut bits = MountFlags::empty();
-    for (attribute, bit) in [
-        (attr::RDONLY, MountFlags::RDONLY),
-        (attr::NOSUID, MountFlags::NOSUID),
-        (attr::NODEV, MountFlags::NODEV),
-        (attr::NOEXEC, MountFlags::NOEXEC),
-        (attr::NOATIME, MountFlags::NOATIME),
-        (attr::STRICTATIME, MountFlags::STRICTATIME),
-        (attr::NODIRATIME, MountFlags::NODIRATIME),
-        (attr::NOSYMFOLLOW, MountFlags::from_bits_retain(0x100)),
-    ] {
-        bits.set(bit, attributes & attribute != 0);
-    }
-    for flag in flags {
-        bits |= match *flag {
-            "sync" => MountFlags::SYNCHRONOUS,
-            "dirsync" => MountFlags::DIRSYNC,
-            "lazytime" => MountFlags::LAZYTIME,
-            "mand" => MountFlags::PERMIT_MANDATORY_FILE_LOCKING,
-            _ => MountFlags::empty(),
-        };
-    }
-    let args = || format!("src={source}, type={kind}, flags={:#x}, data={text}", bits.bits());
-    let place = format!("/proc/self/fd/{}", target.as_raw_fd());
-    let data = CString::new(text).map_err(|_| Errno::INVAL).named("mount", args)?;
-    rustix::mount::mount(source, &place, kind, bits, data.as_c_str()).named("mount", args)
-}
 
 /// A detached copy of the mount at `path` below `dir`; with `recursive` of the mounts below it too.
 pub fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    rustix::mount::open_tree(dir, path, flags).named("open_tree", || show(path))
+    match rustix::mount::open_tree(dir, path, flags) {
+        Err(Errno::NOSYS) => classic::clone_tree(dir, path, recursive),
+        other => other.named("open_tree", || show(path)),
+    }
 }
 
 /// Attaches the detached mount `from` on the file or directory `to`.
 pub fn attach(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(from, "", to, "", flags).call("move_mount")
+    match rustix::mount::move_mount(from, "", to, "", flags) {
+        Err(Errno::NOSYS) => classic::attach(from, to),
+        other => other.call("move_mount"),
+    }
 }
 
 /// Moves the mount `from` over `/` of the mount namespace, for a root that can't be pivoted (initramfs).
 pub fn attach_over_root(from: BorrowedFd<'_>) -> Result<()> {
-    rustix::mount::move_mount(from, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .named("move_mount", || "/".to_owned())
+    match rustix::mount::move_mount(from, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) {
+        Err(Errno::NOSYS) => classic::attach_over_root(from),
+        other => other.named("move_mount", || "/".to_owned()),
+    }
 }
 
 /// What to change of a mount: attributes to set, attributes to clear.
@@ -193,7 +213,18 @@ pub fn set_attributes(
     propagation: Option<Propagation>,
     recursive: bool,
 ) -> Result<()> {
-    setattr(fd, c"", attributes(change, propagation), recursive)
+    // Linux 5.12 and 5.13 have the call, but not this attribute.
+    let is_new = (change.set | change.clear) & attr::NOSYMFOLLOW != 0;
+    match setattr(fd, attributes(change, propagation), recursive) {
+        // The attributes of a whole tree can't be changed at once otherwise.
+        Err(e)
+            if (change.is_empty() || !recursive)
+                && (e.errno == Errno::NOSYS || is_new && e.errno == Errno::INVAL) =>
+        {
+            classic::set_attributes(fd, change, propagation, recursive)
+        }
+        other => other,
+    }
 }
 
 /// Shows the files of the detached mount `fd` is the root of, with `recursive` of those below it too, as those of
@@ -205,40 +236,37 @@ pub fn set_id_map(fd: BorrowedFd<'_>, users: BorrowedFd<'_>, recursive: bool) ->
         userns_fd: u64::from(users.as_raw_fd().unsigned_abs()),
         ..attributes(Change::default(), None)
     };
-    setattr(fd, c"", attr, recursive)
+    setattr(fd, attr, recursive)
 }
 
 /// Changes how the mount at the host path `path` and, with `recursive`, those below it propagate.
 pub fn set_propagation(path: &Path, propagation: Propagation, recursive: bool) -> Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let raw = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error {
-        call: "mount_setattr",
-        args: show(path),
-        errno: Errno::INVAL,
-    })?;
-    setattr(CWD, &raw, attributes(Change::default(), Some(propagation)), recursive)
+    let mut flags = propagation.flags();
+    flags.set(MountPropagationFlags::REC, recursive);
+    rustix::mount::mount_change(path, flags)
+        .named("mount", || format!("{}, flags={:#x}", show(path), flags.bits()))
 }
 
 fn attributes(change: Change, propagation: Option<Propagation>) -> libc::mount_attr {
     libc::mount_attr {
         attr_set: change.set,
         attr_clr: change.clear,
-        propagation: propagation.map_or(0, Propagation::bits),
+        propagation: propagation.map_or(0, |propagation| u64::from(propagation.flags().bits())),
         userns_fd: 0,
     }
 }
 
-fn setattr(fd: BorrowedFd<'_>, path: &std::ffi::CStr, attr: libc::mount_attr, recursive: bool) -> Result<()> {
-    let mut flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+fn setattr(fd: BorrowedFd<'_>, attr: libc::mount_attr, recursive: bool) -> Result<()> {
+    let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
     }
-    // SAFETY: path ends with a NUL, attr lives through the call and has the size given, fd is open.
+    // SAFETY: the path ends with a NUL, attr lives through the call and has the size given, fd is open.
     let ret = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             fd.as_raw_fd(),
-            path.as_ptr(),
+            c"".as_ptr(),
             flags,
             std::ptr::addr_of!(attr),
             std::mem::size_of::<libc::mount_attr>(),
@@ -263,10 +291,10 @@ pub fn pivot(new: BorrowedFd<'_>, propagation: Option<Propagation>) -> Result<()
     let old = crate::file::open_dir("/")?;
     crate::file::fchdir(new)?;
     rustix::process::pivot_root(".", ".").call("pivot_root")?;
-    if propagation.is_some() {
-        set_attributes(old.as_fd(), Change::default(), propagation, true)?;
-    }
     crate::file::fchdir(old.as_fd())?;
+    if let Some(propagation) = propagation {
+        set_propagation(Path::new("."), propagation, true)?;
+    }
     detach(Path::new("."))?;
     rustix::process::chdir("/").named("chdir", || "/".to_owned())
 }
@@ -284,9 +312,7 @@ pub fn detach(path: &Path) -> Result<()> {
 
 /// Covers the host path `path` with an empty file system of `kind`.
 pub fn cover(path: &Path, kind: &str) -> Result<()> {
-    let over = NewFs::open(kind)?.mount(0)?;
-    let target = crate::file::open_at(CWD, path, rustix::fs::OFlags::PATH, 0)?;
-    attach(over.as_fd(), target.as_fd())
+    rustix::mount::mount(kind, path, kind, MountFlags::empty(), None).named("mount", || show(path))
 }
 
 /// Whether nothing can be written through the mount that `fd` was opened by.

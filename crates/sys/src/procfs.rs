@@ -27,14 +27,13 @@ pub fn open() -> Result<OwnedFd> {
     Ok(proc)
 }
 
-/// Opens the file at `path` below `thread-self` in the procfs `proc`, for writing.
+/// Opens the file at `path` below `thread-self` in the procfs `proc`.
 ///
 /// `EXDEV` when something is mounted over the file, or over a directory on the way to it.
-pub fn open_own(proc: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
+pub fn open_own(proc: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd> {
     // `thread-self` itself is a symlink, to a directory by its number.
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    rustix::fs::openat2(proc, format!("thread-self/{path}"), flags, Mode::empty(), resolve)
+    rustix::fs::openat2(proc, format!("thread-self/{path}"), flags | OFlags::CLOEXEC, Mode::empty(), resolve)
         .named("openat2", || format!("/proc/thread-self/{path}"))
 }
 
@@ -45,7 +44,7 @@ mod tests {
     #[test]
     fn only_files_of_this_process() {
         let proc = open().unwrap();
-        let open_own = |path| open_own(proc.as_fd(), path);
+        let open_own = |path| open_own(proc.as_fd(), path, OFlags::WRONLY);
         assert!(open_own("comm").is_ok());
         assert_eq!(open_own("../../../self/comm").map(drop).map_err(|e| e.errno), Ok(()));
         assert_eq!(open_own("../../../../etc/passwd").map(drop).map_err(|e| e.errno), Err(Errno::XDEV));

@@ -22,17 +22,27 @@ struct Node {
 pub struct Plan {
     nodes: Vec<Node>,
     links: bool,
-    /// Whether the host's own devices are bound, as none may be made.
-    bound: bool,
+    way: Way,
+}
+
+/// How a device comes to be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// It is made; the mounts are the host's, where a bind would stay.
+    Made,
+    /// It is made or, where that is not permitted, the host's own is bound.
+    #[default]
+    MadeOrBound,
+    /// The host's own is bound: init is in a user namespace, where the kernel lets nobody make one.
+    Bound,
 }
 
 /// Devices of every container, by name, with their minor and major numbers.
 const DEFAULT: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("random", 1, 8), ("full", 1, 7), ("tty", 5, 0), ("zero", 1, 5), ("urandom", 1, 9)];
 
-/// Decides the nodes; one of the config takes the place of a default one with the same path. `bound` says that
-/// init is in a user namespace, where the kernel lets nobody make a device, and has mounts of its own.
-pub fn plan(list: &[oci::Device], brings_dev: bool, bound: bool, faults: &mut Faults) -> Plan {
+/// Decides the nodes; one of the config takes the place of a default one with the same path.
+pub fn plan(list: &[oci::Device], brings_dev: bool, way: Way, faults: &mut Faults) -> Plan {
     let own: Vec<Node> =
         list.iter().enumerate().filter_map(|(index, raw)| plan_node(index, raw, faults)).collect();
     if brings_dev {
@@ -48,7 +58,7 @@ pub fn plan(list: &[oci::Device], brings_dev: bool, bound: bool, faults: &mut Fa
     let mut nodes: Vec<Node> = default.filter(|node| !own.iter().any(|o| o.path == node.path)).collect();
     // /dev/ptmx belongs to the container's devpts and is a link to it.
     nodes.extend(own.into_iter().filter(|node| node.path != Path::new("dev/ptmx")));
-    Plan { nodes, links: true, bound }
+    Plan { nodes, links: true, way }
 }
 
 fn plan_node(index: usize, raw: &oci::Device, faults: &mut Faults) -> Option<Node> {
@@ -92,7 +102,7 @@ pub fn init_make(plan: &Plan, root: &RootDir) -> Result<()> {
     }
     let dev = open_dev(root).on(|| "error creating device nodes: /dev".to_owned())?;
     for node in &plan.nodes {
-        make(node, plan.bound, root, dev.as_fd())
+        make(node, plan.way, root, dev.as_fd())
             .map_err(|e| e.context(format!("error creating device nodes: /{}", node.path.display())))?;
     }
     make_links(dev.as_fd())
@@ -107,24 +117,34 @@ fn open_dev(root: &RootDir) -> Result<OwnedFd, sys::Error> {
     }
 }
 
-fn make(node: &Node, bound: bool, root: &RootDir, dev: BorrowedFd<'_>) -> Result<()> {
-    let make_in = if bound && node.kind != NodeKind::Fifo { bind } else { mknod };
+fn make(node: &Node, way: Way, root: &RootDir, dev: BorrowedFd<'_>) -> Result<()> {
     let name = node.path.file_name().map(Path::new).unwrap_or(&node.path);
     if node.path.parent() == Some(Path::new("dev")) {
-        return make_in(node, dev, name);
+        return make_in(node, way, dev, name);
     }
     let (dir, name) = root.parent(&node.path, 0o755)?;
-    make_in(node, dir.as_fd(), name)
+    make_in(node, way, dir.as_fd(), name)
 }
 
-fn mknod(node: &Node, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
+fn make_in(node: &Node, way: Way, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    if way == Way::Bound && node.kind != NodeKind::Fifo {
+        return bind(node, dir, name);
+    }
+    match mknod(node, dir, name) {
+        Err(e) if e.call == "mknod" && e.errno == sys::Errno::PERM && way == Way::MadeOrBound => {
+            bind(node, dir, name)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn mknod(node: &Node, dir: BorrowedFd<'_>, name: &Path) -> Result<(), sys::Error> {
     match sys::root::mknod_at(dir, name, node.kind, node.mode, node.number) {
         Ok(()) if node.owner == (0, 0) => Ok(()),
-        Ok(()) => Ok(sys::root::chown_at(dir, name, node.owner.0, node.owner.1)?),
+        Ok(()) => sys::root::chown_at(dir, name, node.owner.0, node.owner.1),
         // A file of the image, or a device that was mounted there.
         Err(e) if e.errno == sys::Errno::EXIST => Ok(()),
-        Err(e) if e.errno == sys::Errno::PERM => bind(node, dir, name),
-        Err(e) => Err(e.into()),
+        Err(e) => Err(e),
     }
 }
 
@@ -183,7 +203,7 @@ mod tests {
         let plan = plan(
             &[device("/dev/null", "c"), device("/dev/ptmx", "c"), device("/x", "z")],
             false,
-            false,
+            Way::Made,
             &mut faults,
         );
         assert_eq!(plan.nodes.len(), 6);

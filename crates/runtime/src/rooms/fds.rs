@@ -69,9 +69,13 @@ pub fn init_close_all_but(plan: Plan, keep: &[Option<BorrowedFd<'_>>], child: &I
     Ok(child.close_all_but(3 + plan, keep)?)
 }
 
-/// Nothing else stays open in the program, whoever opened it (CVE-2024-21626).
-pub fn init_close_others(plan: Plan) -> Result<()> {
-    Ok(sys::process::close_on_exec_from(3 + plan)?)
+/// Nothing else stays open in the program, whoever opened it (CVE-2024-21626). What is in `keep` closes by itself.
+pub fn init_close_others(plan: Plan, keep: &[Option<BorrowedFd<'_>>], child: &InChild) -> Result<()> {
+    match sys::process::close_on_exec_from(3 + plan) {
+        // Before Linux 5.11 they can't be told to close, but closed.
+        Err(e) if e.errno == sys::Errno::INVAL => init_close_all_but(plan, keep, child),
+        other => Ok(other?),
+    }
 }
 
 #[cfg(test)]

@@ -107,7 +107,8 @@ pub fn is_asked_for(plan: &Plan) -> bool {
 /// Opens the files in the host's procfs, and labels the keyring that this process makes next.
 pub fn init_open(plan: &Plan, keyring: &keyring::Plan, procfs: Option<BorrowedFd<'_>>) -> Result<Files> {
     let Some(procfs) = procfs else { return Ok(Files { profile: None, label: None }) };
-    let open = |path: &'static str| sys::procfs::open_own(procfs, path).map(|fd| (path, fd));
+    let open =
+        |path: &'static str| sys::procfs::open_own(procfs, path, sys::OFlags::WRONLY).map(|fd| (path, fd));
     let profile = match &plan.profile {
         Some(_) => Some(match open("attr/apparmor/exec") {
             // Before Linux 5.1 all modules shared one.

@@ -117,7 +117,7 @@ fn cover_directory(
     let tree = match &first {
         Some(first) => sys::mount::clone_tree(first.as_fd(), Path::new(""), false)?,
         None => {
-            let filesystem = sys::mount::NewFs::open("tmpfs")?;
+            let mut filesystem = sys::mount::NewFs::open("tmpfs")?;
             filesystem.set("source", "tmpfs")?;
             filesystem.set("mode", "755")?;
             // Enough for its root and nothing else.

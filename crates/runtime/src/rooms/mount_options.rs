@@ -98,9 +98,6 @@ pub fn parse(options: &[String]) -> Options {
     out
 }
 
-/// The options whose values are SELinux labels. As they may have commas, mount(2) takes them in quotes.
-const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
-
 impl Options {
     /// Gives the files of a new file system of type `kind` an SELinux label. Those of procfs and sysfs have labels by
     /// their names, from the host's policy, and those of a bind mount their own.
@@ -118,17 +115,6 @@ impl Options {
     /// The length of the longest value for the file system.
     pub fn longest(&self) -> usize {
         self.data.iter().filter_map(|(_, value)| value.as_ref()).map(String::len).max().unwrap_or(0)
-    }
-
-    /// What the file system understands as one text for mount(2), after the `mode`, if one is to be set.
-    pub fn data_text(&self, mode: Option<u32>) -> String {
-        let mut text: Vec<String> = mode.iter().map(|mode| format!("mode={mode:04o}")).collect();
-        text.extend(self.data.iter().map(|(name, value)| match value {
-            Some(value) if LABELS.contains(&name.as_str()) => format!("{name}=\"{value}\""),
-            Some(value) => format!("{name}={value}"),
-            None => name.clone(),
-        }));
-        text.join(",")
     }
 
     fn add(&mut self, option: &str) {
@@ -162,7 +148,7 @@ fn name_and_value(option: &str) -> (String, Option<String>) {
     match option.split_once('=') {
         Some((name, value)) => {
             let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-            let value = bare.filter(|_| LABELS.contains(&name)).unwrap_or(value);
+            let value = bare.filter(|_| sys::mount::LABELS.contains(&name)).unwrap_or(value);
             (name.to_owned(), Some(value.to_owned()))
         }
         None => (option.to_owned(), None),
@@ -231,7 +217,7 @@ mod tests {
         assert_eq!(all.data, [("mode".into(), Some("755".into())), ("newinstance".into(), None)]);
         let one = parse(&["size=64k,mode=700".to_owned(), "context=\"a:c1,c2\"".to_owned()]);
         assert_eq!(one.data.len(), 3, "{:?}", one.data);
-        assert_eq!(one.data_text(Some(0o755)), "mode=0755,size=64k,mode=700,context=\"a:c1,c2\"");
+        assert_eq!(one.data[2], ("context".into(), Some("a:c1,c2".into())));
     }
 
     #[test]
@@ -239,16 +225,17 @@ mod tests {
         let labelled = |kind, options: &str| {
             let mut options = self::options(options);
             options.set_label(kind, Some("u:r:t:s0:c1,c2"));
-            (options.label.is_some(), options.data_text(None))
+            let context = |(name, value)| (name == "context").then_some(value).flatten();
+            (options.label, options.data.into_iter().find_map(context))
         };
-        let context = "context=\"u:r:t:s0:c1,c2\"";
-        assert_eq!(labelled("tmpfs", "mode=755"), (false, format!("mode=755,{context}")));
-        assert_eq!(labelled("devpts", ""), (false, context.to_owned()));
+        let label = || Some("u:r:t:s0:c1,c2".to_owned());
+        assert_eq!(labelled("tmpfs", "mode=755"), (None, label()));
+        assert_eq!(labelled("devpts", ""), (None, label()));
         for kind in ["mqueue", "cgroup"] {
-            assert_eq!(labelled(kind, ""), (true, String::new()));
+            assert_eq!(labelled(kind, ""), (label(), None));
         }
         for (kind, options) in [("proc", ""), ("sysfs", ""), ("tmpfs", "rbind")] {
-            assert_eq!(labelled(kind, options), (false, String::new()));
+            assert_eq!(labelled(kind, options), (None, None));
         }
     }
 

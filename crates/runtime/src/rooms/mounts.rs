@@ -292,9 +292,6 @@ fn new_filesystem(
             tree
         }
         (Some(tree), None) => tree,
-        (None, mode) if is_long(mount) && !mount.options.copy_up => {
-            return long_filesystem(mount, kind, mode, root, target.as_fd());
-        }
         (None, mode) => make(mount, kind, mode, users)?,
     };
     if mount.options.copy_up {
@@ -312,7 +309,11 @@ fn first_attributes(mount: &Mount) -> u64 {
 /// Makes a new file system with its id map, attached nowhere.
 fn make(mount: &Mount, kind: &str, mode: Option<u32>, users: &UserNamespaces) -> Result<OwnedFd> {
     let attributes = first_attributes(mount);
-    let filesystem = sys::mount::NewFs::open(kind).map_err(|e| wrap_unknown_type(kind, e))?;
+    let unknown = |e| wrap_unknown_type(kind, e);
+    let mut filesystem = match is_long(mount) {
+        true => sys::mount::NewFs::of_text(kind),
+        false => sys::mount::NewFs::open(kind).map_err(unknown)?,
+    };
     if !mount.source.is_empty() {
         filesystem.set("source", &mount.source)?;
     }
@@ -332,7 +333,7 @@ fn make(mount: &Mount, kind: &str, mode: Option<u32>, users: &UserNamespaces) ->
             None => filesystem.flag(name)?,
         }
     }
-    let tree = filesystem.mount(attributes)?;
+    let tree = filesystem.mount(attributes).map_err(unknown)?;
     let label = mount.options.label.as_ref();
     label.map_or(Ok(()), |label| sys::file::set_selinux_label(tree.as_fd(), label))?;
     if let Some(map) = &mount.id_map {
@@ -344,20 +345,6 @@ fn make(mount: &Mount, kind: &str, mode: Option<u32>, users: &UserNamespaces) ->
 /// Whether a text is in it that the new mount calls don't take: an overlay of many layers has one.
 fn is_long(mount: &Mount) -> bool {
     [mount.source.len(), mount.options.longest()].iter().any(|&length| length > sys::mount::LONGEST_VALUE)
-}
-
-/// The same by the classic call. What it has mounted is found again by its path, inside the root.
-fn long_filesystem(
-    mount: &Mount,
-    kind: &str,
-    mode: Option<u32>,
-    root: &RootDir,
-    target: BorrowedFd<'_>,
-) -> Result<()> {
-    let flags = (first_attributes(mount), mount.options.superblock.as_slice());
-    sys::mount::mount_with_text(kind, &mount.source, flags, &mount.options.data_text(mode), target)?;
-    let tree = root.open_path(&mount.path)?;
-    settle(mount, tree.as_fd())
 }
 
 /// The mode of the directory that a tmpfs covers: the image has chosen it, and the tmpfs takes it over,
@@ -392,7 +379,7 @@ fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir) -> Result<()> {
         sys::mount::set_attributes(tree.as_fd(), mount.options.change, None, false)?;
         return finish(mount, tree.as_fd(), target.as_fd(), true);
     }
-    let filesystem = sys::mount::NewFs::open("tmpfs")?;
+    let mut filesystem = sys::mount::NewFs::open("tmpfs")?;
     filesystem.set("source", "tmpfs")?;
     filesystem.set("mode", "755")?;
     mount.options.label.as_ref().map_or(Ok(()), |label| filesystem.set("context", label))?;
@@ -414,7 +401,7 @@ fn cgroup(mount: &Mount, dirs: &[CgroupDir], root: &RootDir) -> Result<()> {
     Ok(sys::mount::set_attributes(tree.as_fd(), mount.options.change, None, false)?)
 }
 
-/// Attaches the mount to its place.
+/// Attaches the mount to its place, and gives it what it can only get there.
 fn finish(mount: &Mount, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, is_dir: bool) -> Result<()> {
     if is_dir != target_is_dir(target) {
         // The kernel would say EINVAL.
@@ -423,16 +410,12 @@ fn finish(mount: &Mount, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, is_dir: b
         return Err(Error::new(Kind::Invalid, text));
     }
     sys::mount::attach(tree, target)?;
-    settle(mount, tree)
-}
-
-/// Gives the mount `tree` what it can only get in place.
-fn settle(mount: &Mount, tree: BorrowedFd<'_>) -> Result<()> {
     for (propagation, recursive) in &mount.options.propagation {
         sys::mount::set_attributes(tree, Change::default(), Some(*propagation), *recursive)?;
     }
     if !mount.options.recursive.is_empty() {
-        sys::mount::set_attributes(tree, mount.options.recursive, None, true)?;
+        sys::mount::set_attributes(tree, mount.options.recursive, None, true)
+            .on(|| "recursive options (such as rro)".to_owned())?;
     }
     Ok(())
 }

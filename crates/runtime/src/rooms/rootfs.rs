@@ -54,6 +54,7 @@ pub fn plan(
     match is_plain(&path) {
         Ok(true) => {}
         Ok(false) => faults.add("root.path", "invalid rootfs: not an absolute path, or a symlink"),
+        Err(e) if e.errno == sys::Errno::NOSYS => faults.add("root.path", e.to_string()),
         Err(e) => {
             let text = format!("invalid rootfs: stat {}: {}", path.display(), sys::errno_text(e.errno));
             faults.add("root.path", text);
@@ -150,6 +151,9 @@ pub fn init_prepare(plan: &Plan, tree: Option<OwnedFd>) -> Result<RootDir> {
         None => (Propagation::Slave, true),
         // The container's mounts are to be so, and not the host's, which are bound into it.
         Some((Propagation::Unbindable, recursive)) => (Propagation::Private, recursive),
+        // What the runtime has opened becomes shared when it is the root; until then it may be on another mount, which
+        // must not be.
+        Some((Propagation::Shared, _)) if tree.is_some() => (Propagation::Slave, true),
         Some(other) => other,
     };
     sys::mount::set_propagation(Path::new("/"), propagation, recursive).on(failed)?;
