@@ -105,7 +105,8 @@ fn settings(disk: &Disk) -> Vec<Setting> {
             "-",
             "memory pids",
             (1, 1),
-            json!({"unified": {"memory.high": "1048576", "memory.min": "4096", "pids.max": "max"}}),
+            // More than the init of runc takes, which the kernel would hold up for minutes.
+            json!({"unified": {"memory.high": "67108864", "memory.min": "4096", "pids.max": "max"}}),
         ),
         (
             "files of huge pages",
