@@ -34,14 +34,24 @@ pub const ROWS: &[Difference] = &[
         },
     },
     Difference {
-        what: "Rules for devices that `update` gets and the container does not have",
+        what: "A device that `update --resources` allows and the container's rules do not",
+        runc: "denied",
+        tare: "opens",
+        why: "Rules that the container does not have take the place of all that it has. runc passes over them.",
+        probe: |lab, runtime| {
+            with(lab, runtime, |c| Ok(device(c, &json!([{"allow": true, "access": "rwm"}]))))
+        },
+    },
+    Difference {
+        what: "`update --resources` with some of the container's own rules for devices",
         runc: "",
-        tare: "rules for devices are not changed by update",
-        why: "Neither changes them, since engines send rules that don't know of what was added for graphics cards. \
-              Here it is said.",
+        tare: "rules for devices are not changed: all of these were in force already, and those that are missing stay; \
+               a rule that denies takes a device away",
+        why: "Neither takes anything away: engines send the rules that they have made, which lack what a wrapper \
+              around the runtime has added for graphics cards. Here it is said.",
         probe: |lab, runtime| {
             with(lab, runtime, |c| {
-                let output = update(c, &json!({"devices": [{"allow": true, "access": "rwm"}]}));
+                let output = update(c, &json!({"devices": [{"allow": false, "access": "rwm"}]}));
                 Ok(output.messages("warning").join("\n"))
             })
         },
@@ -82,6 +92,8 @@ pub const ROWS: &[Difference] = &[
 /// Shows what `probe` gives for a running container with a limit of memory, or why that can't be made.
 fn with(lab: &Lab, runtime: &Runtime, probe: impl FnOnce(&Container) -> Result<String, Skip>) -> String {
     let mut c = lab.container_of(runtime, &["sleep", "100"]);
+    let fuse = json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm"});
+    c.edit(|v| v["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}, fuse]));
     if controller("memory").is_ok() {
         c.edit(|v| v["linux"]["resources"]["memory"] = json!({"limit": 64 << 20}));
     }
@@ -101,6 +113,18 @@ fn memory(c: &Container) -> Result<std::path::PathBuf, Skip> {
 
 fn limit(c: &Container) -> Result<String, Skip> {
     Ok(fs::read_to_string(memory(c)?).unwrap().trim_end().to_owned())
+}
+
+/// Whether the container can open a device after an `update` with these rules.
+fn device(c: &Container, rules: &Value) -> String {
+    update(c, &json!({"devices": rules})).ok();
+    // Whether there is a driver behind it makes no difference.
+    let script = "mknod /dev/n c 10 237 && (exec 3<>/dev/n) 2>&1 | grep -q 'not permitted' && echo denied || echo opens";
+    c.lab
+        .call_of(&c.runtime, &["exec", "--cap", "CAP_MKNOD", &c.id, "sh", "-c", script])
+        .ok()
+        .trim()
+        .to_owned()
 }
 
 /// What of that this host has: swappiness on version 1, huge pages else.

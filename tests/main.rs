@@ -77,6 +77,7 @@ mod systemd_limits;
 mod systemd_user;
 mod terminal;
 mod update;
+mod update_devices;
 mod update_refused;
 mod user_namespaces;
 mod users;
@@ -148,6 +149,7 @@ fn main() -> std::process::ExitCode {
         systemd_user::TESTS,
         terminal::TESTS,
         update::TESTS,
+        update_devices::TESTS,
         update_refused::TESTS,
         user_namespaces::TESTS,
         users::TESTS,

@@ -19,7 +19,6 @@ tests![
     states,
     flags_beside_a_file,
     kernel_memory_is_ignored,
-    devices_stay_as_they_are,
 ];
 
 /// A write that fails in the middle: what came before it is taken back.
@@ -205,34 +204,5 @@ fn kernel_memory_is_ignored(lab: &Lab) -> Outcome {
     assert!(output.messages("warning").iter().any(|w| w.starts_with("Kernel memory settings are ignored")));
     assert_eq!(settings(&c), before);
     assert!(!lab.call(&["update", "--help"]).out.contains("--kernel-memory"));
-    Ok(())
-}
-
-/// Engines send with every update the rules that they know of; others may have allowed more devices since.
-fn devices_stay_as_they_are(lab: &Lab) -> Outcome {
-    controller("pids")?;
-    let fuse = json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm"});
-    let deny = json!({"allow": false, "access": "rwm"});
-    let c = with(lab, &["sleep", "100"], &json!({"devices": [deny, fuse]}));
-    // Whether there is a driver behind it makes no difference.
-    let denied = |minor: u32| {
-        let node = format!("rm -f /dev/n; mknod /dev/n c 10 {minor} && exec 3<>/dev/n");
-        let exec = lab.finish(&c.runtime, |call| {
-            call.args(["exec", "--cap", "CAP_MKNOD", &c.id, "sh", "-c", &node]);
-        });
-        exec.err.contains("not permitted")
-    };
-    assert!(!denied(229) && denied(237), "fuse is allowed, and one that nobody has is not");
-    for (rules, told) in
-        [(json!([deny, fuse]), 0), (json!([deny]), 1), (json!([{"allow": true, "access": "rwm"}]), 1)]
-    {
-        let output = update_by(&c, &json!({"devices": rules, "pids": {"limit": 40}}));
-        output.ok();
-        if lab.tare.name() == "tare" {
-            assert_eq!(output.messages("warning").len(), told, "{output:?}");
-        }
-        assert!(!denied(229), "still allowed after {rules}");
-        assert!(denied(237), "still denied after {rules}");
-    }
     Ok(())
 }

@@ -5,6 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sys::bpf::{self, Insn};
 use sys::{Errno, errno_text};
 
+use crate::device_change::exchange;
+use crate::devices::FIELD;
 use crate::error::{Denied, Error, Kind};
 use crate::file;
 use crate::host::Layout;
@@ -135,36 +137,22 @@ impl<'a> Writer<'a> {
 }
 
 impl Opened {
-    /// Attaches the device program, in place of those that are there: of an update's container, or of one that
-    /// was here before.
-    ///
-    /// A process in the cgroup never finds less than the old or the new program in force: one is replaced in one
-    /// step; where that is not possible the new one joins the old ones before these go, and all have to agree.
+    /// Attaches the device program, in place of those that are there: of a container that was here before.
     fn filter_devices(&self, program: Option<&[Insn]>) -> Result<(), Error> {
-        const FIELD: &str = "linux.resources.devices";
-        let fd = self.fd.as_fd();
         let named = |error: sys::Error| Error::from(error).at(FIELD);
-        let old = if self.new { Vec::new() } else { bpf::attached_device_programs(fd).map_err(named)? };
-        if let Some(program) = program {
-            let program = load(program).map_err(named)?;
-            if let [one] = &old[..] {
-                match bpf::replace_device_program(fd, program.as_fd(), one.as_fd()) {
-                    // Linux before 5.6.
-                    Err(error) if error.errno == Errno::INVAL => {}
-                    done => return done.map_err(named),
-                }
-            }
-            bpf::attach_device_program(fd, program.as_fd()).map_err(named)?;
-        }
-        for program in old {
-            bpf::detach_device_program(fd, program.as_fd()).map_err(named)?;
-        }
-        Ok(())
+        let mut old = if self.new {
+            Vec::new()
+        } else {
+            bpf::attached_device_programs(self.fd.as_fd()).map_err(named)?
+        };
+        let new = program.map(load).transpose().map_err(named)?;
+        exchange(self, if old.len() == 1 { old.pop() } else { None }.as_ref(), new.as_ref())?;
+        old.iter().try_for_each(|old| exchange(self, Some(old), None))
     }
 }
 
 /// Loads a device program.
-fn load(program: &[Insn]) -> sys::Result<OwnedFd> {
+pub(crate) fn load(program: &[Insn]) -> sys::Result<OwnedFd> {
     match bpf::load_device_program(program) {
         Err(error) if error.errno == Errno::PERM => {}
         done => return done,

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use sys::{Errno, errno_text};
 
 use crate::apply::check_usage;
+use crate::device_change::DeviceChange;
 use crate::error::Error;
 use crate::file;
 use crate::limits::{Limits, Write};
@@ -21,6 +22,12 @@ struct Step<'a> {
     back: Option<Vec<Back>>,
 }
 
+/// A change that is made.
+enum Done<'a> {
+    Step(&'a Step<'a>),
+    Devices(&'a DeviceChange<'a>),
+}
+
 /// A write that takes back what another has changed.
 struct Back {
     file: String,
@@ -32,15 +39,15 @@ impl Live {
     ///
     /// First everything is read, so that a limit that can't be set here is known before any is changed. When
     /// the kernel refuses a change, those before it are taken back, the last one first, and the error names what
-    /// it refused. Limits of memory come late, as a process that one of them kills does not come back, and what
-    /// can't be taken back comes last.
+    /// it refused. Devices come late, as what is opened meanwhile stays open; then limits of memory, as a process that
+    /// one of them kills does not come back; and last what can't be taken back.
     ///
-    /// `limits` are those of [`changes`](crate::changes): the device program stays as it is. When all is written there
-    /// may be somebody else to agree, which systemd is: without that everything is taken back, too.
+    /// `limits` are those of [`changes`](crate::changes). When all is written there may be somebody else to agree, which systemd is: without that everything is taken back, too.
     pub fn change(&self, limits: &Limits, agree: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         if let (Some(check), Some(unified)) = (&limits.check_usage, self.v2()) {
             check_usage(check, unified)?;
         }
+        let devices = self.device_change(limits)?;
         let mut groups = [const { Vec::new() }; 3];
         for write in &limits.writes {
             let Some(step) = self.step(write)? else { continue };
@@ -52,11 +59,19 @@ impl Live {
             };
             group.push(step);
         }
+        let [first, memory, last] = &groups;
         let mut done = Vec::new();
-        let mut made = groups.iter().try_for_each(|group| {
-            // Explained before anything else is changed: it tells what is in use now.
-            make(group, &mut done).map_err(|(write, errno)| self.explain(write, errno))
-        });
+        // Explained before anything else is changed: it tells what is in use now.
+        let explain = |(write, errno)| self.explain(write, errno);
+        let mut made = make(first, &mut done).map_err(explain);
+        if let (Ok(()), Some(change)) = (&made, &devices) {
+            made = self.make_device_change(change);
+            if made.is_ok() {
+                done.push(Done::Devices(change));
+            }
+        }
+        made = made.and_then(|()| make(memory, &mut done).map_err(explain));
+        made = made.and_then(|()| make(last, &mut done).map_err(explain));
         made = made.and_then(|()| agree());
         made.map_err(|mut error| {
             for failure in take_back(&done) {
@@ -109,27 +124,34 @@ fn weight_of_idle(step: &Step<'_>, old: &str) -> Option<Back> {
 }
 
 /// Makes changes, and notes those that are made. One that the kernel calls invalid may only have come too early.
-fn make<'a>(steps: &'a [Step<'a>], done: &mut Vec<&'a Step<'a>>) -> Result<(), (&'a Write, Errno)> {
+fn make<'a>(steps: &'a [Step<'a>], done: &mut Vec<Done<'a>>) -> Result<(), (&'a Write, Errno)> {
     let put = |step: &Step<'_>| file::write(step.dir, step.file, step.value);
     let mut late = Vec::new();
     for step in steps {
         match put(step) {
-            Ok(()) => done.push(step),
+            Ok(()) => done.push(Done::Step(step)),
             Err(Errno::INVAL) if step.write.refusal.may_be_too_early() => late.push(step),
             Err(errno) => return Err((step.write, errno)),
         }
     }
     for step in late {
         put(step).map_err(|errno| (step.write, errno))?;
-        done.push(step);
+        done.push(Done::Step(step));
     }
     Ok(())
 }
 
 /// Takes changes back, the last one first; what does not succeed is told.
-fn take_back(done: &[&Step<'_>]) -> Vec<String> {
+fn take_back(done: &[Done<'_>]) -> Vec<String> {
     let mut failures = Vec::new();
-    for step in done.iter().rev() {
+    for made in done.iter().rev() {
+        let step = match made {
+            Done::Step(step) => step,
+            Done::Devices(change) => {
+                failures.extend(change.take_back());
+                continue;
+            }
+        };
         let Some(back) = &step.back else {
             failures.push(format!("{} can't be taken back", step.file));
             continue;

@@ -4,16 +4,17 @@
 //! is what the specification calls swap without the memory in it. When a change is about one of two, the
 //! other comes from what was asked for last, and not from the kernel: it can't tell a limit of swap that
 //! belongs to one of memory from another that was set by `unified`.
-use oci::{Cpu, DeviceRule, Memory, Resources};
+use oci::{Cpu, Device, Memory, Resources};
 use serde::{Deserialize, Serialize};
 
+use crate::devices::{Comparison, Rules};
 use crate::error::Fault;
 use crate::host::Layout;
 use crate::limits::{Limits, Refusal};
 use crate::plan::Planner;
 
 /// What has to be known of a container's limits when one of them is changed. 0 is "not set".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// `memory.limit`.
     pub memory: i64,
@@ -23,24 +24,35 @@ pub struct Asked {
     pub quota: i64,
     /// `cpu.period`.
     pub period: u64,
-    /// Stands for the rules in `devices`.
-    pub devices: u64,
+    /// `devices`.
+    #[serde(default)]
+    pub rules: Rules,
 }
 
 impl Asked {
-    /// What a container is made with.
-    pub fn of(resources: Option<&Resources>) -> Asked {
-        let Some(resources) = resources else { return Asked::default() };
-        Asked { devices: fingerprint(&resources.devices), ..Asked::default().after(resources) }
+    /// What a container is made with: its limits, and `devices`, those of `linux.devices`.
+    pub fn of(resources: Option<&Resources>, devices: &[Device]) -> Asked {
+        let rules = Rules::new(resources.map_or(&[], |resources| &resources.devices), devices);
+        let nothing = Asked { rules, ..Asked::default() };
+        match resources {
+            Some(resources) => nothing.after(resources),
+            None => nothing,
+        }
     }
 
-    /// Whether these rules are other ones. No rules at all are no wish.
-    pub fn differs_in_devices(&self, rules: &[DeviceRule]) -> bool {
-        !rules.is_empty() && fingerprint(rules) != self.devices
+    /// What a change says of devices.
+    pub fn devices(&self, change: &Resources) -> Comparison {
+        self.rules.compare(&change.devices)
     }
 
-    /// What holds when a change has been made.
-    fn after(self, change: &Resources) -> Asked {
+    /// What is known while rules for devices take the place of others: a caller that is killed meanwhile leaves
+    /// neither, so that the next rules are applied whichever they are.
+    pub fn between(&self) -> Asked {
+        Asked { rules: self.rules.with(None), ..self.clone() }
+    }
+
+    /// What holds when a change has been made of anything but devices.
+    fn after(&self, change: &Resources) -> Asked {
         let (limit, swap) = memory(change);
         let (quota, period) = cpu(change);
         let or = |new: i64, old: i64| if new == 0 { old } else { new };
@@ -50,16 +62,47 @@ impl Asked {
             swap: if limit == -1 { swap } else { or(swap, self.swap) },
             quota: or(quota, self.quota),
             period: if period == 0 { self.period } else { period },
-            devices: self.devices,
+            rules: self.rules.clone(),
         }
     }
 }
 
-/// Translates a change of the limits of a container with this layout. Rules for devices are not part of it.
+/// Translates a change of the limits of a container with this layout.
+///
+/// Rules for devices take the place of all that there were, and the default ones come after them. But engines send
+/// those that they have made with every change, whatever a wrapper around the runtime has added to the config for
+/// graphics cards, or a hook to the cgroup. So rules that the container has already change nothing, not even where
+/// some are missing that allow more.
 ///
 /// `asked` is what was asked for so far; what it is after the change comes back.
-pub fn changes(change: &Resources, asked: Asked, layout: Layout) -> Result<(Limits, Asked), Vec<Fault>> {
-    let after = asked.after(change);
+pub fn changes(change: &Resources, asked: &Asked, layout: Layout) -> Result<(Limits, Asked), Vec<Fault>> {
+    let mut after = asked.after(change);
+    let mut plan = Planner::new(layout);
+    if asked.devices(change) == Comparison::Others {
+        after.rules = asked.rules.with(Some(&change.devices));
+        let held = asked.rules.filter().and_then(Result::ok);
+        match after.rules.filter() {
+            Some(Ok(filter)) => plan.other_devices(filter, held),
+            Some(Err(faults)) => plan.faults(faults),
+            None => {}
+        }
+    }
+    all_but_devices(change, &after, layout, &mut plan);
+    let (limit, quota) = (memory(change).0, cpu(change).0);
+    let mut limits = plan.finish()?;
+    if limit == 0 {
+        // It was only asked for to find the limit of swap alone.
+        limits.writes.retain(|write| write.at != crate::memory::LIMIT);
+    }
+    if quota == 0 {
+        for write in limits.writes.iter_mut().filter(|write| write.at == crate::cpu::QUOTA) {
+            write.at = crate::cpu::PERIOD.into();
+        }
+    }
+    Ok((limits, after))
+}
+
+fn all_but_devices(change: &Resources, after: &Asked, layout: Layout, plan: &mut Planner) {
     let (limit, swap) = memory(change);
     let (quota, period) = cpu(change);
     let v2 = layout == Layout::V2;
@@ -76,23 +119,11 @@ pub fn changes(change: &Resources, asked: Asked, layout: Layout) -> Result<(Limi
     {
         (cpu.quota, cpu.period) = (Some(after.quota), Some(after.period));
     }
-    let mut plan = Planner::new(layout);
     plan.all_but_devices(&whole);
     if !v2 && matches!(change.memory, Some(Memory { disable_oom_killer: Some(false), .. })) {
         // In a new cgroup it is so.
         plan.write("memory.oom_control", 0, crate::memory::KILLER, Refusal::Error);
     }
-    let mut limits = plan.finish()?;
-    if limit == 0 {
-        // It was only asked for to find the limit of swap alone.
-        limits.writes.retain(|write| write.at != crate::memory::LIMIT);
-    }
-    if quota == 0 {
-        for write in limits.writes.iter_mut().filter(|write| write.at == crate::cpu::QUOTA) {
-            write.at = crate::cpu::PERIOD.into();
-        }
-    }
-    Ok((limits, after))
 }
 
 fn memory(resources: &Resources) -> (i64, i64) {
@@ -105,17 +136,6 @@ fn cpu(resources: &Resources) -> (i64, u64) {
     (quota.unwrap_or(0), period.unwrap_or(0))
 }
 
-/// A number that is another one for other rules (FNV-1a), also for later versions of this program.
-fn fingerprint(rules: &[DeviceRule]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325;
-    for DeviceRule { allow, r#type, major, minor, access } in rules {
-        for byte in format!("{allow} {type} {major:?}:{minor:?} {access}\n").bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    }
-    hash
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,10 +146,10 @@ mod tests {
 
     /// What is written for each of these changes, one after the other.
     fn written(layout: Layout, made_with: &str, updates: &[&str]) -> Vec<String> {
-        let mut asked = Asked::of(Some(&resources(made_with)));
+        let mut asked = Asked::of(Some(&resources(made_with)), &[]);
         let mut all = Vec::new();
         for update in updates {
-            match changes(&resources(update), asked, layout) {
+            match changes(&resources(update), &asked, layout) {
                 Ok((limits, after)) => {
                     asked = after;
                     let writes = limits.writes.iter().map(|w| format!("{}={}", w.file, w.value));
@@ -198,9 +218,9 @@ mod tests {
 
     #[test]
     fn an_error_names_what_was_asked_for() {
-        let asked = Asked::of(Some(&resources(r#"{"cpu":{"quota":50,"period":100}}"#)));
+        let asked = Asked::of(Some(&resources(r#"{"cpu":{"quota":50,"period":100}}"#)), &[]);
         for layout in [Layout::V1, Layout::V2] {
-            let (limits, _) = changes(&resources(r#"{"cpu":{"period":5}}"#), asked, layout).unwrap();
+            let (limits, _) = changes(&resources(r#"{"cpu":{"period":5}}"#), &asked, layout).unwrap();
             assert!(limits.writes.iter().all(|write| write.at == "linux.resources.cpu.period"), "{limits:?}");
         }
     }
@@ -216,23 +236,63 @@ mod tests {
             (r#"{"memory":{"swap":20}}"#, "memory.memsw.limit_in_bytes=20"),
             (r#"{"memory":{"limit":-1}}"#, "memory.limit_in_bytes=-1 memory.memsw.limit_in_bytes=-1"),
             (r#"{"memory":{"disableOOMKiller":false}}"#, "memory.oom_control=0"),
+            // It depends on what is there.
             (r#"{"devices":[{"allow":true,"access":"rwm"}]}"#, ""),
         ] {
             assert_eq!(written(Layout::V1, made_with, &[update]), [expected], "{update}");
         }
     }
 
+    fn asked(texts: &[&str]) -> Asked {
+        let devices = crate::devices::tests::rules(texts);
+        Asked::of(Some(&Resources { devices, ..Resources::default() }), &[])
+    }
+
     #[test]
     fn rules_for_devices_are_recognised() {
-        let (a, b) = (
-            r#"{"devices":[{"allow":true,"access":"rwm"}]}"#,
-            r#"{"devices":[{"allow":false,"access":"rwm"}]}"#,
-        );
-        for (made_with, update, differs) in [(a, a, false), (a, b, true), ("{}", a, true), (a, "{}", false)] {
-            let asked = Asked::of(Some(&resources(made_with)));
-            assert_eq!(asked.differs_in_devices(&resources(update).devices), differs, "{made_with} {update}");
+        use Comparison::{Fewer, Others, Same};
+        let has = &["deny a *:* rwm", "allow c 10:229 rw", "allow c 195:* rwm"];
+        for (rules, want) in [
+            (&[][..], Same),
+            (has, Same),
+            (&["deny - -1:-1 mwr", "allow c 10:229 wr", "allow c 195:-1 rwm"], Same),
+            (&["deny a *:* rwm", "allow c 10:229 rw"], Fewer),
+            (&["deny a *:* rwm"], Fewer),
+            (&["deny a *:* rwm", "allow c 10:229 r", "allow c 195:* rwm"], Others),
+            (&["deny a *:* rwm", "allow c 195:* rwm", "allow c 10:229 rw"], Others),
+            (&["deny a *:* rwm", "allow c 10:229 rw", "allow c 195:* rwm", "allow c 195:* rwm"], Others),
+            (&["allow c 10:229 rw", "allow c 195:* rwm"], Others),
+            (&["deny c 195:* rwm"], Others),
+        ] {
+            let change = Resources { devices: crate::devices::tests::rules(rules), ..Resources::default() };
+            let asked = asked(has);
+            assert_eq!(asked.devices(&change), want, "{rules:?}");
+            // Not known, it is something else than whatever is asked for.
+            let between = if rules.is_empty() { Same } else { Others };
+            assert_eq!(asked.between().devices(&change), between, "{rules:?}");
+            for layout in [Layout::V1, Layout::V2] {
+                let (limits, after) = changes(&change, &asked, layout).unwrap();
+                assert_eq!(limits.is_empty(), want != Others, "{rules:?}");
+                // The next one is compared with these.
+                assert_eq!(after.devices(&change), if want == Fewer { Fewer } else { Same }, "{rules:?}");
+                assert_eq!((after == asked, limits.held.is_some()), (want != Others, want == Others));
+                assert_eq!(limits.program.is_some(), layout == Layout::V2 && want == Others);
+            }
         }
-        // It is in state files.
-        assert_eq!(Asked::of(Some(&resources(a))).devices, 17_139_956_055_704_981_343);
+    }
+
+    #[test]
+    fn a_default_device_that_the_config_replaces_stays_so() {
+        let tty = [Device { path: "/dev/tty".to_owned(), ..Device::default() }];
+        let change =
+            Resources { devices: crate::devices::tests::rules(&["allow b 8:0 r"]), ..Resources::default() };
+        for asked in [Asked::of(None, &tty), Asked::of(None, &tty).between()] {
+            let (limits, _) = changes(&change, &asked, Layout::V1).unwrap();
+            let lines: Vec<_> = limits.filter.unwrap().exceptions.iter().map(ToString::to_string).collect();
+            assert!(
+                lines.contains(&"b 8:0 r".to_owned()) && !lines.contains(&"c 5:0 rwm".to_owned()),
+                "{lines:?}"
+            );
+        }
     }
 }

@@ -13,10 +13,20 @@
 use std::fmt;
 
 use oci::{Device, DeviceRule};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Fault;
 
-const FIELD: &str = "linux.resources.devices";
+pub(crate) const FIELD: &str = "linux.resources.devices";
+
+/// What a container was asked to have in the way of devices: what other rules are compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// The rules, in the words of whoever asked. Not known while others take their place.
+    list: Option<Vec<DeviceRule>>,
+    /// The devices of `linux.devices` that take the place of default ones, by their paths.
+    own: Vec<String>,
+}
 
 /// Kinds of access, as a set. The bits are those of `BPF_DEVCG_ACC_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +94,22 @@ pub(crate) struct Exception {
     pub(crate) access: Access,
 }
 
+impl Exception {
+    /// `c 1:3 rwm`, as the files of version 1 give it.
+    fn parse(line: &str) -> Option<Exception> {
+        let mut words = line.split_whitespace();
+        let kind = match words.next()? {
+            "b" => Kind::Block,
+            "c" => Kind::Character,
+            _ => return None,
+        };
+        let (major, minor) = words.next()?.split_once(':')?;
+        let number = |word: &str| if word == "*" { Some(None) } else { word.parse().ok().map(Some) };
+        let devices = Devices { kind, major: number(major)?, minor: number(minor)? };
+        Some(Exception { devices, access: Access::parse(words.next()?)? })
+    }
+}
+
 /// `c 1:3 rwm`, as the files of version 1 take it.
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,11 +160,82 @@ const fn exception(kind: Kind, major: Option<u32>, minor: Option<u32>, access: A
     Exception { devices: Devices { kind, major, minor }, access }
 }
 
+impl Rules {
+    /// What a config asks for: its rules, and `devices`, those of `linux.devices`.
+    pub(crate) fn new(list: &[DeviceRule], devices: &[Device]) -> Rules {
+        Rules { list: Some(list.to_vec()), own: replaced(devices) }
+    }
+
+    /// The same with another list.
+    pub(crate) fn with(&self, list: Option<&[DeviceRule]>) -> Rules {
+        Rules { list: list.map(<[_]>::to_vec), own: self.own.clone() }
+    }
+
+    /// What they come to; `None` while they are not known.
+    pub(crate) fn filter(&self) -> Option<Result<Filter, Vec<Fault>>> {
+        self.list.as_ref().map(|list| filter(list, &self.own))
+    }
+
+    /// What `asked` means to a container that has these.
+    pub(crate) fn compare(&self, asked: &[DeviceRule]) -> Comparison {
+        let Some(list) = &self.list else {
+            return if asked.is_empty() { Comparison::Same } else { Comparison::Others };
+        };
+        let mut missing: Vec<&DeviceRule> = Vec::new();
+        let mut own = list.iter();
+        for rule in asked {
+            loop {
+                match own.next() {
+                    Some(other) if same(rule, other) => break,
+                    Some(other) => missing.push(other),
+                    None => return Comparison::Others,
+                }
+            }
+        }
+        missing.extend(own);
+        if asked.is_empty() || missing.is_empty() {
+            Comparison::Same
+        } else if missing.iter().all(|rule| rule.allow) {
+            Comparison::Fewer
+        } else {
+            Comparison::Others
+        }
+    }
+}
+
+/// What rules are to those that a container has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// The same ones, or none at all.
+    Same,
+    /// Some of them, in their order, and no others: what is missing allows something.
+    Fewer,
+    /// Others.
+    Others,
+}
+
+/// Whether two rules say the same, in whichever of the ways that there are to say it.
+fn same(a: &DeviceRule, b: &DeviceRule) -> bool {
+    let kind = |rule: &DeviceRule| if rule.r#type.is_empty() { "a".to_owned() } else { rule.r#type.clone() };
+    let number = |number: Option<i64>| number.filter(|number| *number != -1);
+    let access = |rule: &DeviceRule| Access::parse(&rule.access).ok_or_else(|| rule.access.clone());
+    a.allow == b.allow
+        && kind(a) == kind(b)
+        && (number(a.major), number(a.minor)) == (number(b.major), number(b.minor))
+        && access(a) == access(b)
+}
+
+/// Which of the default devices `linux.devices` takes the place of: their paths.
+pub(crate) fn replaced(devices: &[Device]) -> Vec<String> {
+    let given = |path: &&str| devices.iter().any(|device| device.path == *path);
+    DEFAULTS.iter().filter_map(|(path, _)| *path).filter(given).map(str::to_owned).collect()
+}
+
 /// The filter for the rules of a config.
 ///
-/// `own` are the devices of `linux.devices`: one that takes the place of a default device takes its
-/// rule away as well.
-pub(crate) fn filter(rules: &[DeviceRule], own: &[Device]) -> Result<Filter, Vec<Fault>> {
+/// `own` are the paths of default devices in whose place are some of `linux.devices`: these take the rules of
+/// those away as well.
+pub(crate) fn filter(rules: &[DeviceRule], own: &[String]) -> Result<Filter, Vec<Fault>> {
     let mut filter = Filter { allow: false, exceptions: Vec::new() };
     let mut faults = Vec::new();
     for (n, rule) in rules.iter().enumerate() {
@@ -147,7 +244,7 @@ pub(crate) fn filter(rules: &[DeviceRule], own: &[Device]) -> Result<Filter, Vec
         }
     }
     for (path, exception) in DEFAULTS {
-        if path.is_some_and(|path| own.iter().any(|device| device.path == path)) {
+        if path.is_some_and(|path| own.iter().any(|own| own == path)) {
             continue;
         }
         if let Err(text) = filter.set(exception, true) {
@@ -190,6 +287,16 @@ fn number(given: Option<i64>) -> Result<Option<u32>, String> {
 }
 
 impl Filter {
+    /// What holds according to `devices.list` of version 1. That does not tell exceptions from the verdict "allow",
+    /// so these are taken from `recorded`. `None` when it can't be known.
+    pub(crate) fn in_force(list: &str, recorded: Option<&Filter>) -> Option<Filter> {
+        if list.lines().any(|line| line.starts_with("a ")) {
+            return recorded.filter(|recorded| recorded.allow).cloned();
+        }
+        let exceptions = list.lines().map(Exception::parse).collect::<Option<Vec<_>>>()?;
+        Some(Filter { allow: false, exceptions })
+    }
+
     /// Allows or denies `wanted` from now on.
     fn set(&mut self, wanted: Exception, allow: bool) -> Result<(), String> {
         if allow != self.allow {
@@ -211,6 +318,33 @@ impl Filter {
         }
         self.exceptions.retain(|e| e.access.0 != 0);
         Ok(())
+    }
+
+    /// What is written to which file of version 1 for this to hold in place of `from`, which is what holds now.
+    ///
+    /// What takes rights away comes first, so that at no moment more is allowed than before or after. That can't be
+    /// done when the verdict becomes another one, or where it is not known: the kernel drops all exceptions then.
+    pub(crate) fn files(&self, from: Option<&Filter>) -> Vec<(&'static str, String)> {
+        let (verdict, exception) =
+            if self.allow { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
+        let Some(from) = from.filter(|from| from.allow == self.allow) else {
+            // "a" also drops all exceptions that were inherited.
+            let exceptions = self.exceptions.iter().map(|e| (exception, e.to_string()));
+            return std::iter::once((verdict, "a".to_owned())).chain(exceptions).collect();
+        };
+        let gone = from.without(self).map(|e| (verdict, e.to_string()));
+        let new = self.without(from).map(|e| (exception, e.to_string()));
+        if self.allow { new.chain(gone).collect() } else { gone.chain(new).collect() }
+    }
+
+    /// What is excepted here and not there.
+    fn without(&self, other: &Filter) -> impl Iterator<Item = Exception> {
+        let left = |e: &Exception| {
+            let same = other.exceptions.iter().find(|o| o.devices == e.devices);
+            let access = e.access.0 & !same.map_or(0, |o| o.access.0);
+            (access != 0).then_some(Exception { devices: e.devices, access: Access(access) })
+        };
+        self.exceptions.iter().filter_map(left)
     }
 
     /// Whether nothing is denied.
@@ -330,9 +464,97 @@ pub(crate) mod tests {
         }
     }
 
+    /// The devices controller of version 1, as far as a cgroup alone goes.
+    fn written(filter: &mut Filter, file: &str, value: &str) {
+        let allow = file == "devices.allow";
+        let Some(exception) = Exception::parse(value) else {
+            assert_eq!(value, "a");
+            *filter = Filter { allow, exceptions: Vec::new() };
+            return;
+        };
+        let same = filter.exceptions.iter_mut().find(|e| e.devices == exception.devices);
+        match same {
+            Some(same) if allow == filter.allow => same.access.0 &= !exception.access.0,
+            Some(same) => same.access.0 |= exception.access.0,
+            None if allow == filter.allow => {}
+            None => filter.exceptions.push(exception),
+        }
+        filter.exceptions.retain(|e| e.access.0 != 0);
+    }
+
+    #[test]
+    fn one_filter_becomes_another_and_at_no_moment_more_than_both() {
+        let filters: Vec<Filter> = [
+            &["deny a *:* rwm"][..],
+            &["allow a *:* rwm"],
+            &["allow c 10:229 rw", "allow b 7:* rwm"],
+            &["allow c 10:229 r", "allow b 7:* rwm", "allow b 8:0 m"],
+            &["allow a *:* rwm", "deny c 10:229 w", "deny b *:* r"],
+            &["allow a *:* rwm", "deny c 10:229 rw", "deny b 8:0 r"],
+        ]
+        .map(|texts| filter(&rules(texts), &[]).unwrap())
+        .into();
+        // Of one verdict: which accesses are excepted, so that fewer of them allow more where that is "allow".
+        let accesses = |filter: &Filter, devices: Devices| {
+            filter.exceptions.iter().find(|e| e.devices == devices).map_or(0, |e| e.access.0)
+        };
+        for from in &filters {
+            for to in &filters {
+                let mut now = from.clone();
+                for (file, value) in to.files(Some(from)) {
+                    written(&mut now, file, &value);
+                    if from.allow != to.allow {
+                        continue;
+                    }
+                    for Exception { devices, .. } in from.exceptions.iter().chain(&to.exceptions) {
+                        let [a, b, now] = [from, to, &now].map(|filter| accesses(filter, *devices));
+                        let more = if to.allow { a & b & !now } else { now & !(a | b) };
+                        assert_eq!(more, 0, "{from:?} {to:?} {value}");
+                    }
+                }
+                let sorted = |filter: &Filter| {
+                    let mut lines: Vec<_> = filter.exceptions.iter().map(ToString::to_string).collect();
+                    lines.sort();
+                    (filter.allow, lines)
+                };
+                assert_eq!(sorted(&now), sorted(to));
+                assert_eq!(to.files(Some(from)).is_empty(), from == to);
+                // And from whatever there was.
+                for (file, value) in to.files(None) {
+                    written(&mut now, file, &value);
+                }
+                assert_eq!(sorted(&now), sorted(to));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_on_version_1() {
+        let of = |texts: &[&str]| filter(&rules(texts), &[]).unwrap();
+        let (deny, hole) = (of(&[]), of(&["allow a *:* rwm", "deny b 8:0 w"]));
+        let list: String = deny.exceptions.iter().map(|e| format!("{e}\n")).collect();
+        // Others may have allowed more.
+        let more = format!("{list}c 195:* rw\n");
+        let found = Filter::in_force(&more, Some(&deny)).unwrap();
+        assert_eq!(deny.files(Some(&found)), [("devices.deny", "c 195:* rw".to_owned())]);
+        for (text, recorded, want) in [
+            (list.as_str(), None, Some(&deny)),
+            (list.as_str(), Some(&hole), Some(&deny)),
+            ("a *:* rwm\n", Some(&hole), Some(&hole)),
+            ("a *:* rwm\n", Some(&deny), None),
+            ("a *:* rwm\n", None, None),
+            ("x 1:1 r\n", Some(&deny), None),
+        ] {
+            assert_eq!(Filter::in_force(text, recorded).as_ref(), want, "{text} {recorded:?}");
+        }
+        assert!(Filter::in_force("", None).is_some_and(|none| none.exceptions.is_empty() && !none.allow));
+    }
+
     #[test]
     fn a_device_of_the_config_takes_the_default_s_rule() {
-        let own = [Device { path: "/dev/tty".to_owned(), ..Device::default() }];
+        let devices = ["/dev/tty", "/dev/x"].map(|p| Device { path: p.to_owned(), ..Device::default() });
+        let own = replaced(&devices);
+        assert_eq!(own, ["/dev/tty"]);
         let list = filter(&[], &own).unwrap().exceptions;
         assert!(!list.iter().any(|e| e.to_string() == "c 5:0 rwm"));
         assert_eq!(list.len(), DEFAULTS.len() - 1);

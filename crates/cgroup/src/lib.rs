@@ -23,6 +23,7 @@ mod change;
 mod changes;
 mod cpu;
 mod cpuset;
+mod device_change;
 mod devices;
 mod error;
 mod file;
@@ -50,6 +51,7 @@ mod undo;
 mod unified;
 
 pub use changes::{Asked, changes};
+pub use devices::{Comparison, Rules};
 pub use error::{Denied, Error, Fault, Kind};
 pub use host::{Hierarchy, Host, Layout};
 pub use limits::{Instead, Limits, MemoryCheck, Refusal, Write};

@@ -12,10 +12,24 @@ pub struct Limits {
     pub writes: Vec<Write>,
     /// The device program of version 2; none where every device is allowed, and on version 1.
     pub program: Option<Vec<Insn>>,
-    /// The devices once more, for systemd.
+    /// The devices once more: for systemd, and for a change, which writes what differs from what is there.
     pub(crate) filter: Option<Filter>,
+    /// The devices before a change, where it is known what was asked for.
+    pub(crate) held: Option<Filter>,
     /// Whether memory limits at or below the current usage are refused (version 2).
     pub check_usage: Option<MemoryCheck>,
+}
+
+impl Limits {
+    /// Whether there is nothing to be done.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.filter.is_none()
+    }
+
+    /// The same to be made once more, after somebody else has written part of it in their own way.
+    pub fn again(self) -> Limits {
+        Limits { check_usage: None, held: None, ..self }
+    }
 }
 
 /// New limits that are compared with the usage before they are written.

@@ -23,15 +23,12 @@ pub fn plan(resources: Option<&Resources>, own: &[Device], layout: Layout) -> Re
     let absent = Resources::default();
     let resources = resources.unwrap_or(&absent);
     let mut plan = Planner::new(layout);
-    let (program, filter) = match devices::filter(&resources.devices, own) {
-        Ok(filter) => (plan.devices(&filter), Some(filter)),
-        Err(faults) => {
-            plan.faults.extend(faults);
-            (None, None)
-        }
-    };
+    match devices::filter(&resources.devices, &devices::replaced(own)) {
+        Ok(filter) => plan.devices(filter),
+        Err(faults) => plan.faults(faults),
+    }
     plan.all_but_devices(resources);
-    Ok(Limits { program, filter, ..plan.finish()? })
+    plan.finish()
 }
 
 /// A plan in the making.
@@ -41,21 +38,36 @@ pub(crate) struct Planner {
     writes: Vec<Write>,
     faults: Vec<Fault>,
     check_usage: Option<MemoryCheck>,
+    program: Option<Vec<Insn>>,
+    filter: Option<Filter>,
+    held: Option<Filter>,
 }
 
 impl Planner {
     pub(crate) fn new(layout: Layout) -> Planner {
         let v2 = layout == Layout::V2;
-        Planner { v2, writes: Vec::with_capacity(24), faults: Vec::new(), check_usage: None }
+        Planner {
+            v2,
+            writes: Vec::with_capacity(24),
+            faults: Vec::new(),
+            check_usage: None,
+            program: None,
+            filter: None,
+            held: None,
+        }
     }
 
-    /// The limits, but for devices.
+    /// The limits.
     pub(crate) fn finish(self) -> Result<Limits, Vec<Fault>> {
-        let Planner { v2: _, writes, faults, check_usage } = self;
-        if faults.is_empty() { Ok(Limits { writes, check_usage, ..Limits::default() }) } else { Err(faults) }
+        let Planner { v2: _, writes, faults, check_usage, program, filter, held } = self;
+        if faults.is_empty() {
+            Ok(Limits { writes, program, filter, held, check_usage })
+        } else {
+            Err(faults)
+        }
     }
 
-    /// What a live container's limits can be changed by.
+    /// What is the same for a new container and for one that lives.
     pub(crate) fn all_but_devices(&mut self, resources: &Resources) {
         let Resources { devices: _, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } =
             resources;
@@ -79,6 +91,10 @@ impl Planner {
         for (file, value) in unified {
             self.unified(file, value);
         }
+    }
+
+    pub(crate) fn faults(&mut self, faults: Vec<Fault>) {
+        self.faults.extend(faults);
     }
 
     pub(crate) fn fault(&mut self, at: impl Into<String>, text: impl Into<String>) {
@@ -139,23 +155,26 @@ impl Planner {
     }
 
     /// Writes on version 1; the program on version 2.
-    fn devices(&mut self, filter: &Filter) -> Option<Vec<Insn>> {
-        const FIELD: &str = "linux.resources.devices";
-        if self.v2 {
-            let program = program::program(filter);
-            if program.is_none() {
-                self.fault(FIELD, "too many rules for a device program");
+    fn devices(&mut self, filter: Filter) {
+        if !self.v2 {
+            for (file, value) in filter.files(None) {
+                self.write(file, value, devices::FIELD, Refusal::Error);
             }
-            return program.filter(|_| !filter.allows_all());
         }
-        let (verdict, exception) =
-            if filter.allow { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
-        // "a" also drops all exceptions that were inherited.
-        self.write(verdict, "a", FIELD, Refusal::Error);
-        for line in &filter.exceptions {
-            self.write(exception, line, FIELD, Refusal::Error);
+        self.other_devices(filter, None);
+    }
+
+    /// The same for a container that lives: what is written on version 1 depends on what is found there. `held` is
+    /// what held so far, as far as it is known.
+    pub(crate) fn other_devices(&mut self, filter: Filter, held: Option<Filter>) {
+        if self.v2 {
+            let program = program::program(&filter);
+            if program.is_none() {
+                self.fault(devices::FIELD, "too many rules for a device program");
+            }
+            self.program = program.filter(|_| !filter.allows_all());
         }
-        None
+        (self.filter, self.held) = (Some(filter), held);
     }
 
     fn unified(&mut self, file: &str, value: &str) {

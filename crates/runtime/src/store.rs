@@ -125,7 +125,7 @@ impl State {
             },
             cgroup: plan.cgroup.cgroup.clone(),
             rdt: plan.rdt.as_ref().map(|wish| wish.group.clone()),
-            asked: plan.cgroup.asked,
+            asked: plan.cgroup.asked.clone(),
             unit: plan.cgroup.unit.as_ref().map(|plan| plan.unit.clone()),
             rootless_cgroups: plan.cgroup.denied == cgroup::Denied::Ignored,
             hooks: plan.hooks.later(),

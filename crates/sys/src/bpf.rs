@@ -35,6 +35,7 @@ const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_DETACH: libc::c_int = 9;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const PROG_QUERY: libc::c_int = 16;
 const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const ATTACH_TYPE_CGROUP_DEVICE: u32 = 6;
@@ -42,6 +43,8 @@ const ATTACH_TYPE_CGROUP_DEVICE: u32 = 6;
 const FLAG_ALLOW_MULTI: u32 = 2;
 /// One of them is to be replaced.
 const FLAG_REPLACE: u32 = 4;
+/// What the kernel calls the programs that are loaded here, by which they are known again.
+const NAME: [u8; 16] = *b"tare_devices\0\0\0\0";
 
 /// What `bpf_attr` holds for `BPF_PROG_LOAD`, up to the last member used.
 #[repr(C)]
@@ -92,6 +95,23 @@ struct IdAttr {
     open_flags: u32,
 }
 
+/// The same for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct InfoAttr {
+    fd: u32,
+    size: u32,
+    info: u64,
+}
+
+/// `bpf_prog_info` up to the name; all but that is the kernel's to fill in, and of no interest here.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    /// `type` to `map_ids`.
+    others: [u64; 8],
+    name: [u8; 16],
+}
+
 /// Loads a program that decides about device accesses (`BPF_PROG_TYPE_CGROUP_DEVICE`, Linux 4.15).
 ///
 /// `EPERM` can mean that `RLIMIT_MEMLOCK` is too low on kernels before 5.11.
@@ -107,7 +127,7 @@ pub fn load_device_program(program: &[Insn]) -> Result<OwnedFd> {
         log: 0,
         kernel_version: 0,
         flags: 0,
-        name: *b"tare_devices\0\0\0\0",
+        name: NAME,
     };
     // A signal makes the verifier give up with EAGAIN.
     let mut tries = 10;
@@ -207,6 +227,33 @@ pub fn attached_device_programs(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>> 
     Ok(programs)
 }
 
+/// Who has loaded a program, going by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    /// [`load_device_program`], in whichever process.
+    Own,
+    /// systemd.
+    Systemd,
+    /// Somebody else.
+    Other,
+}
+
+/// Tells who has loaded a program.
+pub fn loader(program: BorrowedFd<'_>) -> Result<Loader> {
+    let mut info = ProgramInfo::default();
+    let size = u32::try_from(size_of::<ProgramInfo>()).unwrap_or(0);
+    let mut attr = InfoAttr { fd: raw(program), size, info: std::ptr::from_mut(&mut info) as u64 };
+    // SAFETY: attr has the layout of this command; info has the size that it announces, and holds zeros, so that the
+    // kernel finds no pointer in it.
+    let ret = unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) };
+    ret.call("bpf BPF_OBJ_GET_INFO_BY_FD")?;
+    Ok(match &info.name {
+        name if *name == NAME => Loader::Own,
+        b"sd_devices\0\0\0\0\0\0" => Loader::Systemd,
+        _ => Loader::Other,
+    })
+}
+
 /// One call of bpf(2).
 ///
 /// # Safety
@@ -244,5 +291,6 @@ mod tests {
             assert_eq!(insn.to_bytes(), [0xb7, 0x21, 0xfe, 0xff, 7, 0, 0, 0]);
         }
         assert_eq!((size_of::<LoadAttr>(), size_of::<QueryAttr>()), (64, 64));
+        assert_eq!((std::mem::offset_of!(ProgramInfo, name), size_of::<ProgramInfo>()), (64, 80));
     }
 }

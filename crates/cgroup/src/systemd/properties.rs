@@ -286,8 +286,9 @@ impl List {
         };
         let policy = if allowed.is_some() { "strict" } else { "auto" };
         self.set("DevicePolicy", Value::Str(policy.to_owned()));
-        if let Some(entries) = allowed {
-            self.set("DeviceAllow", Value::Array("(ss)".to_owned(), entries));
+        // An empty list takes away what the unit has; another one is added to that.
+        for entries in [Some(Vec::new()), allowed].into_iter().flatten() {
+            self.properties.push(Property::new("DeviceAllow", Value::Array("(ss)".to_owned(), entries)));
         }
     }
 }
@@ -536,19 +537,19 @@ mod tests {
         };
         let defaults = "DeviceAllow=char-* m, block-* m, char/1:3 rwm, char/1:8 rwm, char/1:7 rwm, char/5:0 rwm, \
                         char/1:5 rwm, char/1:9 rwm, char-136 rwm, char/5:2 rwm, char/10:200 rwm";
-        let strict = "DevicePolicy=strict";
+        let (strict, none) = ("DevicePolicy=strict", "DeviceAllow=");
         for layout in [Layout::V1, Layout::V2] {
-            assert_eq!(allowed(layout, &[]), [strict, defaults]);
-            assert_eq!(allowed(layout, &["allow a *:* rwm"]), ["DevicePolicy=auto"]);
+            assert_eq!(allowed(layout, &[]), [strict, none, defaults]);
+            assert_eq!(allowed(layout, &["allow a *:* rwm"]), ["DevicePolicy=auto", none]);
             let one = defaults.replace("=char-* m", "=block/8:0 r, char-* m");
-            assert_eq!(allowed(layout, &["allow b 8:0 r"]), [strict, &one]);
+            assert_eq!(allowed(layout, &["allow b 8:0 r"]), [strict, none, &one]);
         }
         // What systemd has no words for: on version 1 it writes to the same files, so it is told less.
         for rules in [&["allow c *:7 r"][..], &["allow a *:* rwm", "deny b 8:0 w"]] {
-            assert_eq!(allowed(Layout::V2, rules), ["DevicePolicy=auto"]);
+            assert_eq!(allowed(Layout::V2, rules), ["DevicePolicy=auto", none]);
         }
-        assert_eq!(allowed(Layout::V1, &["allow c *:7 r"]), [strict, defaults]);
-        assert_eq!(allowed(Layout::V1, &["allow a *:* rwm", "deny b 8:0 w"]), [strict, "DeviceAllow="]);
+        assert_eq!(allowed(Layout::V1, &["allow c *:7 r"]), [strict, none, defaults]);
+        assert_eq!(allowed(Layout::V1, &["allow a *:* rwm", "deny b 8:0 w"]), [strict, none, none]);
     }
 
     #[test]

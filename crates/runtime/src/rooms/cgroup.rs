@@ -60,7 +60,7 @@ pub fn plan(
         }
         cgroup::Limits::default()
     });
-    let asked = cgroup::Asked::of(resources);
+    let asked = cgroup::Asked::of(resources, devices);
     if let Some(cgroup) = systemd {
         return Ok(Plan { cgroup, denied, named: false, limits, unit: None, asked });
     }
@@ -103,18 +103,24 @@ pub fn shown(cgroup: &Cgroup, host: &cgroup::Host, namespace: &Namespace) -> Vec
 }
 
 /// Plans a change of the limits of a container that lives, which was asked for `asked` so far.
+///
+/// Where rules for devices are not in effect, as the caller has no right to set them, other ones are not either.
 pub fn plan_change(
     cgroup: &Cgroup,
     denied: Denied,
-    asked: cgroup::Asked,
+    asked: &cgroup::Asked,
     change: &oci::Resources,
 ) -> Result<(cgroup::Limits, cgroup::Asked)> {
     let mut faults = Faults::default();
-    let (limits, after) = cgroup::changes(change, asked, cgroup.layout).unwrap_or_else(|found| {
+    let mut change = change.clone();
+    if denied == Denied::Ignored {
+        change.devices.clear();
+    }
+    let (limits, after) = cgroup::changes(&change, asked, cgroup.layout).unwrap_or_else(|found| {
         for cgroup::Fault { at, text } in found {
             faults.add(at, text);
         }
-        (cgroup::Limits::default(), asked)
+        (cgroup::Limits::default(), asked.clone())
     });
     if denied == Denied::Ignored {
         for write in limits.writes.iter().filter(|write| !cgroup.limits(&write.controller)) {
