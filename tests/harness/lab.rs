@@ -192,7 +192,8 @@ impl<'s> Lab<'s> {
         let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
         let (out, err) = (read(&out), read(&err));
         let call: Vec<_> = command.get_args().skip(6).map(|a| a.to_string_lossy()).collect();
-        let log = read_log(log);
+        // crun's may have objects of many lines, and nothing of it is compared.
+        let log = if runtime.kind == Kind::Crun { Vec::new() } else { read_log(log) };
         let _ =
             writeln!(self.transcript.borrow_mut(), "$ {} {}\n  rc={code}", runtime.name(), call.join(" "));
         for (name, text) in [("out", &out), ("err", &err)] {

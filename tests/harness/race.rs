@@ -130,14 +130,25 @@ pub fn exchange(dir: &str, one: &str, other: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The mounts that a process sees: where, of which type, from what source, and with which options.
-pub fn mounts(pid: u64) -> Vec<[String; 4]> {
-    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+/// Whether the process is there and has not ended: runc's init can fail after `create` has returned.
+pub fn lives(pid: u64) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// The mounts that a process sees: where, of which type, from what source, and with which options. `None` if it has ended.
+pub fn mounts(pid: u64) -> Option<Vec<[String; 4]>> {
+    let table = match fs::read_to_string(format!("/proc/{pid}/mountinfo")) {
+        Ok(table) if !table.is_empty() => table,
+        other => {
+            assert!(!lives(pid), "mounts of process {pid}: {other:?}");
+            return None;
+        }
+    };
     let line = |line: &str| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let (mount, mut filesystem) = (mount.split(' ').collect::<Vec<_>>(), filesystem.split(' '));
         let [kind, source] = [filesystem.next()?, filesystem.next()?];
         Some([mount[4], kind, source, mount[5]].map(str::to_owned))
     };
-    table.lines().filter_map(line).collect()
+    Some(table.lines().filter_map(line).collect())
 }
