@@ -317,9 +317,13 @@ mod text {
     pub fn serialize<S: Serializer>(program: &[Insn], json: S) -> Result<S::Ok, S::Error> {
         let mut digits = Vec::with_capacity(program.len() * 16);
         for &insn in program {
-            let bytes = pack(insn).to_be_bytes().into_iter();
-            digits
-                .extend(bytes.flat_map(|byte| [byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)])));
+            let mut number = pack(insn);
+            let mut text = [0; 16];
+            for digit in text.iter_mut().rev() {
+                *digit = DIGITS[usize::from(number.to_le_bytes()[0] & 15)];
+                number >>= 4;
+            }
+            digits.extend_from_slice(&text);
         }
         json.serialize_str(std::str::from_utf8(&digits).map_err(S::Error::custom)?)
     }
