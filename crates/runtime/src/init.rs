@@ -50,10 +50,10 @@ const FAILED: i32 = 255;
 /// Runs init. It ends as the container's program, or by exiting: it never returns.
 pub fn main(context: &mut Context<'_>, child: InChild) -> Infallible {
     let sync = begin(context.sync.take());
-    let prepared = or_exit(prepare(context, &sync), &sync);
+    let prepared = or_exit(prepare(context, &sync, &child), &sync);
     // The socket stays open until the program closes it by being executed: that is what the runtime
     // and, for the fifo, `start` wait for before `poststart` hooks.
-    let error = match finish(context, &prepared, &sync, &child) {
+    let error = match finish(context, prepared) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -90,6 +90,8 @@ pub(crate) struct Prepared<'a> {
     pub env: Vec<Cow<'a, CStr>>,
     /// The filter that is loaded last of all.
     pub filter: Option<&'a seccomp::Filter>,
+    /// What the listener of a filter that is loaded hears by. The runtime has taken it.
+    pub listener: Option<OwnedFd>,
 }
 
 /// Says that the program could not be executed when nobody waits for that any more, and ends.
@@ -180,7 +182,7 @@ fn become_user(context: &Context<'_>) -> Result<()> {
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
-fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<'a>>> {
+fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd, child: &InChild) -> Result<Option<Prepared<'a>>> {
     let plan = context.plan;
     // The kernel drops what is not held back, so that `kill` could come too early for `create`.
     signals::init_hold()?;
@@ -237,16 +239,28 @@ fn prepare<'a>(context: &Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<
     rlimits::init_apply(&plan.rlimits)?;
     privileges::init_drop_bounding(&plan.privileges)?;
     become_user(context)?;
+    close_descriptors(context, sync, child)?;
     let (filter, moment) = (plan.seccomp.as_ref(), plan.seccomp_moment());
-    seccomp::init_load(filter, moment, Moment::WithRights, Way::Taken, sync)?;
+    let with_rights = seccomp::init_load(filter, moment, Moment::WithRights, Way::Taken, sync)?;
     privileges::init_set_capabilities(&plan.privileges)?;
     sys::cred::set_umask(plan.privileges.umask);
     let program = process::init_find_program(&plan.process)?;
-    seccomp::init_load(filter, moment, Moment::BeforeReady, Way::Taken, sync)?;
+    let before_ready = seccomp::init_load(filter, moment, Moment::BeforeReady, Way::Taken, sync)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
     let go = matches!(hear(sync)?, Some(ToInit::Start | ToInit::WaitForStart));
+    let listener = with_rights.or(before_ready);
     let filter = seccomp::for_last(filter, moment);
-    Ok(go.then_some(Prepared { program, env, filter }))
+    Ok(go.then_some(Prepared { program, env, filter, listener }))
+}
+
+/// Closes what neither the program gets nor the rest of this needs. The filter may forbid that, so it comes before.
+fn close_descriptors(context: &Context<'_>, sync: &OwnedFd, child: &InChild) -> Result<()> {
+    let keep = [Some(sync.as_fd()), context.fifo.as_ref().map(|fifo| fifo.as_fd()), crate::log::file()];
+    if context.fifo.is_some() {
+        // Others may look into this process for as long as it waits: it has nothing of the host's open.
+        fds::init_close_all_but(context.plan.fds, &keep, child)?;
+    }
+    fds::init_close_others(context.plan.fds, &keep, child)
 }
 
 /// The runtime's next word, where the end of the runtime is not an error to tell it.
@@ -279,24 +293,16 @@ fn use_terminal(plan: &Plan, root: &sys::root::RootDir, host_fds: OwnedFd, sync:
 }
 
 /// Waits for `start` and becomes the program.
-fn finish(
-    context: &Context<'_>,
-    prepared: &Prepared<'_>,
-    sync: &OwnedFd,
-    child: &InChild,
-) -> Result<Infallible> {
+fn finish(context: &Context<'_>, mut prepared: Prepared<'_>) -> Result<Infallible> {
     let plan = context.plan;
-    let keep = [Some(sync.as_fd()), context.fifo.as_ref().map(|fifo| fifo.as_fd()), crate::log::file()];
     if let Some(fifo) = &context.fifo {
-        // Others may look into this process for as long as it waits: it has nothing of the host's open.
-        fds::init_close_all_but(plan.fds, &keep, child)?;
+        // Nor has it this, with which others could answer in the listener's place.
+        drop(prepared.listener.take());
         signals::init_wait_for_start(fifo.as_fd())?;
     }
-    // Hooks of this stage are programs of the image.
-    fds::init_close_others(plan.fds, &keep, child)?;
     let state = hooks::state(&plan.id, "created", sys::process::id(), &plan.bundle, &plan.annotations);
     hooks::run(&plan.hooks, Stage::StartContainer, &state, DefaultEnv::Only(&prepared.env))?;
-    execute(prepared, &plan.process.args)
+    execute(&prepared, &plan.process.args)
 }
 
 /// A panic of init would be silent: it becomes the error that the runtime tells.

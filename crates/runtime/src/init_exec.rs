@@ -44,18 +44,15 @@ pub struct Context<'a> {
 /// Runs the process. It ends as the program, or by exiting: it never returns.
 pub fn main(context: &mut Context<'_>, child: InChild) -> Infallible {
     let sync = init::begin(context.sync.take());
-    let prepared = init::or_exit(prepare(context, &sync), &sync);
-    let keep = [Some(sync.as_fd()), crate::log::file()];
-    match fds::init_close_others(context.plan.fds, &keep, &child)
-        .and_then(|()| init::execute(&prepared, &context.plan.process.process.args))
-    {
+    let prepared = init::or_exit(prepare(context, &sync, &child), &sync);
+    match init::execute(&prepared, &context.plan.process.process.args) {
         Ok(never) => match never {},
         Err(error) => init::fail_late(&error),
     }
 }
 
 /// Sets everything up but the program; `None` when the runtime has gone away meanwhile.
-fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepared<'a>>> {
+fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd, child: &InChild) -> Result<Option<Prepared<'a>>> {
     let plan = context.plan;
     let exec = &context.state.exec;
     affinity::init_before(&plan.process.affinity)?;
@@ -100,16 +97,20 @@ fn prepare<'a>(context: &mut Context<'a>, sync: &OwnedFd) -> Result<Option<Prepa
         process::init_enter_cwd_as_user(&plan.process.process)?;
     }
     process::init_verify_cwd()?;
+    // The filter may forbid that.
+    fds::init_close_others(plan.fds, &[Some(sync.as_fd()), crate::log::file()], child)?;
     let (filter, moment) = (exec.seccomp.as_ref(), plan.seccomp_moment);
     let way = seccomp::way(plan.caller);
-    seccomp::init_load(filter, moment, Moment::WithRights, way, sync)?;
+    let with_rights = seccomp::init_load(filter, moment, Moment::WithRights, way, sync)?;
     privileges::init_set_capabilities(&plan.process.privileges)?;
     sys::cred::set_umask(exec.umask);
     let program = process::init_find_program(&plan.process.process)?;
-    seccomp::init_load(filter, moment, Moment::BeforeReady, way, sync)?;
+    let before_ready = seccomp::init_load(filter, moment, Moment::BeforeReady, way, sync)?;
     sync::tell_runtime(sync, &FromInit::Ready)?;
+    let go = init::hear(sync)? == Some(ToInit::Start);
+    let listener = with_rights.or(before_ready);
     let filter = seccomp::for_last(filter, moment);
-    Ok((init::hear(sync)? == Some(ToInit::Start)).then_some(Prepared { program, env, filter }))
+    Ok(go.then_some(Prepared { program, env, filter, listener }))
 }
 
 /// Opens a terminal of the container's and hands its other end to the runtime.

@@ -308,9 +308,13 @@ pub fn is_for_writing(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(flags.intersects(OFlags::WRONLY | OFlags::RDWR))
 }
 
-/// Whether the caller, with its effective ids, may execute `path`.
+/// Whether the caller, with its effective ids, may execute `path`. Where a filter of system calls keeps that from
+/// being asked, whether anybody may.
 pub fn may_execute(path: &Path) -> bool {
-    rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    match rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS) {
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::stat(path).is_ok_and(|stat| stat.st_mode & 0o111 != 0),
+        answer => answer.is_ok(),
+    }
 }
 
 /// Whether `path` is a symlink.

@@ -9,7 +9,7 @@
 //! takes the descriptor out of it as soon as it is there (`pidfd_getfd`, Linux 5.6). An ordinary user may not do that to
 //! a process of `exec`, into which nobody in the container may look either: that one sends it, if the profile lets it.
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ::seccomp::{Arch, Insn, verdict};
@@ -168,15 +168,16 @@ pub fn way(caller: Caller) -> Way {
     if caller == Caller::Ordinary { Way::Sent } else { Way::Taken }
 }
 
-/// Loads the filter, if `now` is the moment to.
+/// Loads the filter, if `now` is the moment to. Gives what the listener hears by, which must not be closed before the
+/// runtime has it: that, too, may be what the listener decides about.
 pub fn init_load(
     filter: Option<&Filter>,
     moment: Option<Moment>,
     now: Moment,
     way: Way,
     sync: &OwnedFd,
-) -> Result<()> {
-    let Some(filter) = filter.filter(|_| moment == Some(now)) else { return Ok(()) };
+) -> Result<Option<OwnedFd>> {
+    let Some(filter) = filter.filter(|_| moment == Some(now)) else { return Ok(None) };
     if now == Moment::WithRights {
         // A change of user has left them to be used, but not in use.
         let held = cred::capabilities()?;
@@ -190,23 +191,18 @@ pub fn init_load(
                 "seccomp: sendmsg is not allowed, by which an ordinary user's exec hands the listener over";
             return Err(Error::new(Kind::Unsupported, text));
         }
-        let Some(listener) = load(filter, flag::NEW_LISTENER)? else { return Ok(()) };
+        let Some(listener) = load(filter, flag::NEW_LISTENER)? else { return Ok(None) };
         let message = FromInit::Listening(listener);
         sync::tell_runtime(sync, &message)?;
-        // As below.
-        std::mem::forget(message);
-        return Ok(());
+        let FromInit::Listening(listener) = message else { return Ok(None) };
+        return Ok(Some(listener));
     }
     if filter.listener.is_some() {
         let number = sys::file::next_descriptor(sync.as_fd())?;
         sync::tell_runtime(sync, &FromInit::Listener(number))?;
-        let listener = load(filter, flag::NEW_LISTENER)?;
-        // To close it may be what it decides about, and nobody says when the host has taken it. The program does not
-        // get it.
-        listener.map(IntoRawFd::into_raw_fd);
-        return Ok(());
+        return load(filter, flag::NEW_LISTENER);
     }
-    load(filter, 0).map(drop)
+    load(filter, 0)
 }
 
 /// Whether a process under the filter can send a message, and nobody else decides about that.
