@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::helper::becoming;
 use crate::harness::settings::{controller, unified};
 use crate::harness::user::{ALICE, User, possible};
 use crate::harness::{Container, Lab, Outcome, eventually, tests};
@@ -212,8 +211,7 @@ fn refused_in_every_wrong_state(lab: &Lab) -> Outcome {
 fn without_a_cgroup(lab: &Lab) -> Outcome {
     possible(lab)?;
     lab.not_runc("says on version 2 that it cannot open a file")?;
-    let mut alice = User::new(lab, ALICE);
-    alice.within = becoming(ALICE).to_vec();
+    let alice = User::of_few_rights(lab, ALICE);
     let id = alice.up("c", &["sleep", "100"], |_| {});
     let pause = alice.call(&["pause", &id]);
     pause.fails(1, "cannot toggle freezer: cgroups not configured for container");

@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::harness::settings::{keeps_reservations, unified};
-use crate::harness::{Container, Lab, Outcome, json, tests};
+use crate::harness::{Container, Lab, Outcome, Skip, json, tests};
 use crate::systemd::{booted, dirs, files, make, name, scope, show, systemctl, unit};
 
 tests![
@@ -127,12 +127,18 @@ fn controllers() -> Outcome {
     Ok(())
 }
 
-fn limits_are_properties_and_in_the_files(lab: &Lab) -> Outcome {
+/// A running container with all of them.
+fn limited_scope<'l>(lab: &'l Lab) -> Result<Container<'l>, Skip> {
     booted()?;
     controllers()?;
     let mut c = scope(lab, &["sleep", "100"]);
     limit(&mut c);
     make(&c, "run", &["--detach"]).ok();
+    Ok(c)
+}
+
+fn limits_are_properties_and_in_the_files(lab: &Lab) -> Outcome {
+    let c = limited_scope(lab)?;
     let properties = show(&unit(&c), &PROPERTIES);
     for want in limited().0 {
         assert!(properties.iter().any(|have| have == want), "{want}: {properties:?}");
@@ -180,11 +186,7 @@ fn a_reload_takes_nothing_away(lab: &Lab) -> Outcome {
 
 /// `update` changes files and properties together, or nothing of both.
 fn an_update_changes_the_unit_too(lab: &Lab) -> Outcome {
-    booted()?;
-    controllers()?;
-    let mut c = scope(lab, &["sleep", "100"]);
-    limit(&mut c);
-    make(&c, "run", &["--detach"]).ok();
+    let c = limited_scope(lab)?;
     let state = || (limits(&c), show(&unit(&c), &PROPERTIES));
     let before = state();
     c.call(

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::helper::becoming;
 use crate::harness::settings::{controller, unified};
 use crate::harness::user::{ALICE, User, possible};
 use crate::harness::{Container, Lab, Outcome, Skip, Value, eventually, json, tests};
@@ -367,8 +366,7 @@ fn rules_that_cannot_be(lab: &Lab) -> Outcome {
 fn none_in_effect(lab: &Lab) -> Outcome {
     possible(lab)?;
     lab.not_runc("says nothing")?;
-    let mut alice = User::new(lab, ALICE);
-    alice.within = becoming(ALICE).to_vec();
+    let alice = User::of_few_rights(lab, ALICE);
     let id = alice.up("c", &["sleep", "100"], |_| {});
     let file = lab.file("rules", &json!({"devices": [all(true)]}).to_string());
     let output = alice.call(&["update", "--resources", &file, &id]);

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::harness::helper::becoming;
 use crate::harness::settings::{controller, unified};
 use crate::harness::user::{ALICE, User, possible};
 use crate::harness::{Lab, Outcome, Skip, eventually, json, tests};
@@ -135,8 +134,7 @@ fn wrong_values(lab: &Lab) -> Outcome {
 fn without_a_cgroup(lab: &Lab) -> Outcome {
     possible(lab)?;
     lab.not_runc("says on version 2 that it cannot open a file")?;
-    let mut alice = User::new(lab, ALICE);
-    alice.within = becoming(ALICE).to_vec();
+    let alice = User::of_few_rights(lab, ALICE);
     let id = alice.up("c", &["sleep", "100"], |_| {});
     let output = alice.call(&["update", "--pids-limit", "9", &id]);
     output.fails(

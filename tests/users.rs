@@ -151,8 +151,7 @@ fn root_of_a_user_namespace(lab: &Lab) -> Outcome {
     let script = "id -u; sleep 100 & kill $!; cat /proc/self/oom_score_adj; hostname";
     for flags in ["-Ur", "-Urm", "-Urmn", "-Urmuinf"] {
         for edit in [&inherit as &dyn Fn(&mut Value), &nested] {
-            let mut alice = User::new(lab, ALICE);
-            alice.within = becoming(ALICE).to_vec();
+            let mut alice = User::of_few_rights(lab, ALICE);
             alice.within.extend([unshare.clone(), flags.to_owned()]);
             let score = |v: &mut Value| v["process"]["oomScoreAdj"] = json!(300);
             let out = alice.run(&["sh", "-c", script], |v| {

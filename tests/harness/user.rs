@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::bundle::{self, set_namespace, without_namespace};
+use super::helper::becoming;
 use super::{Lab, Outcome, Output, Runtime, Skip, Value, json};
 
 /// Two users that no host has.
@@ -31,6 +32,13 @@ impl<'l> User<'l> {
         chown(&dir, Some(uid), Some(uid)).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         User { lab, uid, dir, runtime: lab.tare.clone(), within: Vec::new() }
+    }
+
+    /// One whose calls have no rights but the user's: see [`becoming`].
+    pub fn of_few_rights(lab: &'l Lab<'l>, uid: u32) -> Self {
+        let mut user = User::new(lab, uid);
+        user.within = becoming(uid).to_vec();
+        user
     }
 
     /// The state directory of this user's calls.
