@@ -10,7 +10,7 @@ use crate::harness::pty::Terminal;
 use crate::harness::runtime::wait;
 use crate::harness::screen::Screen;
 use crate::harness::session::{BOTH, Way, bytes, exists, read_bytes, signal, stat, stopped, ticks};
-use crate::harness::{Lab, Outcome, Runtime, eventually, json, tests};
+use crate::harness::{Lab, Outcome, Runtime, Skip, eventually, json, tests};
 use crate::streams::much;
 
 tests![
@@ -61,6 +61,10 @@ fn size_follows_the_callers(lab: &Lab) -> Outcome {
 
 /// ^Z stops a job of the shell in the container and nothing else, `fg` continues it, ^C ends it.
 fn a_shell_has_jobs(lab: &Lab) -> Outcome {
+    // There ^Z does nothing to the shell's job once in four times or so, with tare and with runc.
+    if fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux")) {
+        return Err(Skip("User-Mode Linux does not always stop what is asked to stop".into()));
+    }
     for way in BOTH {
         let mut terminal = Terminal::open();
         let (_c, command) = way.call(lab, true, &["sh", "-i"]);
